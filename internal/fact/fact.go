@@ -140,6 +140,7 @@ type Gap struct {
 	Reading string // in the words of the IAM API: ListAccessKeys, GetLoginProfile, ...
 	Subject string // the user or key whose reading it is; empty for the account
 	Why     string
+	Denied  bool // the credentials lack the permission that Why names
 }
 
 // Snapshot is what was read of one account, and what was not.

@@ -1,0 +1,152 @@
+package awsiam
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/time/rate"
+)
+
+// meter counts and limits what goes out, at three places of the SDK's way of a call: once an operation
+// (count, concurrency, log), once an attempt (count, rate) and once an answer (is it whole).
+type meter struct {
+	slots    chan struct{} // one taken for each operation under way
+	limiter  *rate.Limiter // nil: no fixed limit
+	log      *slog.Logger
+	now      func() time.Time // nil: durations are not logged
+	attempts atomic.Int64
+
+	mu    sync.Mutex
+	calls map[string]int
+}
+
+func newMeter(s Settings) *meter {
+	m := &meter{
+		slots: make(chan struct{}, s.Concurrency),
+		log:   s.Log, now: s.Now,
+		calls: map[string]int{},
+	}
+	if s.Rate > 0 {
+		m.limiter = rate.NewLimiter(rate.Limit(s.Rate), 1)
+	}
+	return m
+}
+
+func (m *meter) attach(stack *middleware.Stack) error {
+	return errors.Join(
+		stack.Initialize.Add(middleware.InitializeMiddlewareFunc("keyreeveOperation", m.operation), middleware.Before),
+		stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("keyreeveAttempt", m.attempt), "Retry", middleware.After),
+		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("keyreeveWhole", whole), middleware.After),
+	)
+}
+
+func (m *meter) operation(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+	out middleware.InitializeOutput, md middleware.Metadata, err error,
+) {
+	select {
+	case m.slots <- struct{}{}:
+		defer func() { <-m.slots }()
+	case <-ctx.Done():
+		return out, md, ctx.Err()
+	}
+	action := strings.ToLower(awsmiddleware.GetServiceID(ctx)) + ":" + awsmiddleware.GetOperationName(ctx)
+	m.mu.Lock()
+	m.calls[action]++
+	m.mu.Unlock()
+
+	var start time.Time
+	if m.now != nil {
+		start = m.now()
+	}
+	out, md, err = next.HandleInitialize(ctx, in)
+	m.record(ctx, action, start, md, err)
+	return out, md, err
+}
+
+func (m *meter) record(ctx context.Context, action string, start time.Time, md middleware.Metadata, err error) {
+	if !m.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	id, _ := awsmiddleware.GetRequestIDMetadata(md)
+	attempts := 0
+	if results, ok := retry.GetAttemptResults(md); ok {
+		attempts = len(results.Results)
+	}
+	attrs := []slog.Attr{
+		slog.String("operation", action),
+		slog.String("request_id", id),
+		slog.Int("attempts", attempts),
+	}
+	if m.now != nil {
+		attrs = append(attrs, slog.Duration("duration", m.now().Sub(start)))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", orDefault(apiCode(err), causeText(err))))
+	}
+	m.log.LogAttrs(ctx, slog.LevelDebug, "aws call", attrs...)
+}
+
+func (m *meter) attempt(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	out middleware.FinalizeOutput, md middleware.Metadata, err error,
+) {
+	if m.limiter != nil {
+		if err := m.limiter.Wait(ctx); err != nil {
+			return out, md, fmt.Errorf("wait for the rate limit: %w", err)
+		}
+	}
+	m.attempts.Add(1)
+	return next.HandleFinalize(ctx, in)
+}
+
+// partial is an answer that broke off, or held nothing at all.
+type partial struct{ err error }
+
+func (p *partial) Error() string { return "the answer is not whole: " + p.err.Error() }
+func (p *partial) Unwrap() error { return p.err }
+
+func cutShort(err error) aws.Ternary {
+	if p := (*partial)(nil); errors.As(err, &p) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
+}
+
+// whole reads an answer to its end before the SDK looks at it. The SDK takes a successful answer with an
+// empty body for a result without members: a user list without users. It is an error here. AWS also words
+// every refusal in XML, so one without comes from something in between and says nothing of the account.
+func whole(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
+	out middleware.DeserializeOutput, md middleware.Metadata, err error,
+) {
+	out, md, err = next.HandleDeserialize(ctx, in)
+	response, ok := out.RawResponse.(*smithyhttp.Response)
+	if err != nil || !ok {
+		return out, md, err
+	}
+	body, err := io.ReadAll(response.Body)
+	closeErr := response.Body.Close()
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	switch {
+	case ctx.Err() != nil:
+		return out, md, ctx.Err()
+	case err != nil:
+		return out, md, &partial{err}
+	case closeErr != nil:
+		return out, md, &partial{closeErr}
+	case response.StatusCode < 500 && !bytes.ContainsRune(body, '<'):
+		return out, md, &partial{fmt.Errorf("HTTP %d without XML", response.StatusCode)}
+	}
+	return out, md, nil
+}

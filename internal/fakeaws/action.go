@@ -1,0 +1,252 @@
+package fakeaws
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// do carries out one action. Every action is here, reading first.
+func (c *Cloud) do(who caller, action string, p url.Values) (*node, error) {
+	a := who.account
+	switch action {
+	case "sts:GetCallerIdentity":
+		return who.identity(), nil
+	case "iam:ListAccountAliases":
+		return a.listAliases(), nil
+	case "iam:GetAccountSummary":
+		return a.summary(), nil
+	case "iam:GenerateCredentialReport":
+		return tree("", leaf("State", a.generate())), nil
+	case "iam:GetCredentialReport":
+		return a.reportNode()
+	case "iam:ListEntitiesForPolicy":
+		return a.listEntities(p)
+	case "iam:ListUsers":
+		return a.listUsers(p)
+	case "iam:ListAccessKeys":
+		return who.listKeys(p)
+	case "iam:GetAccessKeyLastUsed":
+		return a.lastUseNode(p.Get("AccessKeyId"))
+	case "iam:GetLoginProfile":
+		return who.loginProfile(p)
+	case "iam:ListUserTags":
+		return a.listTags(p)
+	default:
+		return a.write(action, p)
+	}
+}
+
+func (a *Account) write(action string, p url.Values) (*node, error) {
+	name := p.Get("UserName")
+	if action == "iam:CreateUser" {
+		return a.createUser(p)
+	}
+	if action == "iam:CreateAccountAlias" {
+		a.alias = p.Get("AccountAlias")
+		return nil, nil
+	}
+	u, err := a.find(name)
+	if err != nil {
+		return nil, err
+	}
+	switch action {
+	case "iam:DeleteUser":
+		return nil, a.deleteUser(u)
+	case "iam:CreateAccessKey":
+		return a.createKey(u)
+	case "iam:UpdateAccessKey":
+		return nil, u.updateKey(p)
+	case "iam:DeleteAccessKey":
+		k := u.key(p.Get("AccessKeyId"))
+		if k == nil {
+			return nil, noSuch("Access Key", p.Get("AccessKeyId"))
+		}
+		u.keys = slices.DeleteFunc(u.keys, func(x *key) bool { return x == k })
+		return nil, nil
+	case "iam:CreateLoginProfile":
+		return a.createProfile(u)
+	case "iam:TagUser":
+		maps.Copy(u.tags, tagsOf(p))
+		return nil, nil
+	case "iam:AttachUserPolicy":
+		_, policy, _ := strings.Cut(p.Get("PolicyArn"), ":policy/")
+		u.policies = slices.Compact(slices.Sorted(slices.Values(append(u.policies, policy))))
+		return nil, nil
+	default:
+		return nil, &Error{http.StatusBadRequest, "InvalidAction", "Could not find operation " + action}
+	}
+}
+
+func (w caller) identity() *node {
+	arn, id := "arn:"+w.account.partition+":iam::"+w.account.id+":user/keyreeve-auditor", "AIDAFAKE"+w.account.id
+	if w.user != nil {
+		arn, id = w.account.arn(w.user), w.user.id
+	}
+	return tree("", leaf("Arn", arn), leaf("UserId", id), leaf("Account", w.account.id))
+}
+
+func (a *Account) listAliases() *node {
+	list := tree("AccountAliases")
+	if a.alias != "" {
+		list.kids = []*node{leaf("member", a.alias)}
+	}
+	return tree("", list, leaf("IsTruncated", "false"))
+}
+
+func (a *Account) summary() *node {
+	entry := func(name string, n int) *node {
+		return tree("entry", leaf("key", name), leaf("value", strconv.Itoa(n)))
+	}
+	present := 0
+	if len(a.rootKeys) > 0 {
+		present = 1 // AWS says whether, not how many
+	}
+	return tree("", tree("SummaryMap", entry("Users", len(a.users)), entry("AccountAccessKeysPresent", present)))
+}
+
+func (a *Account) reportNode() (*node, error) {
+	body, made, err := a.getReport()
+	if err != nil {
+		return nil, err
+	}
+	return tree("",
+		leaf("Content", base64.StdEncoding.EncodeToString(body)),
+		leaf("ReportFormat", "text/csv"),
+		leaf("GeneratedTime", stamp(made))), nil
+}
+
+func (a *Account) listEntities(p url.Values) (*node, error) {
+	_, policy, _ := strings.Cut(p.Get("PolicyArn"), ":policy/")
+	var items []*node
+	for _, u := range a.sorted() {
+		if slices.Contains(u.policies, policy) {
+			items = append(items, tree("", leaf("UserName", u.name), leaf("UserId", u.id)))
+		}
+	}
+	return a.page("PolicyUsers", items, p)
+}
+
+func (a *Account) listUsers(p url.Values) (*node, error) {
+	var items []*node
+	for _, u := range a.sorted() {
+		if strings.HasPrefix(u.path, p.Get("PathPrefix")) {
+			items = append(items, a.userNode(u))
+		}
+	}
+	return a.page("Users", items, p)
+}
+
+func (a *Account) userNode(u *user) *node {
+	n := tree("User",
+		leaf("Path", u.path), leaf("UserName", u.name), leaf("UserId", u.id),
+		leaf("Arn", a.arn(u)), leaf("CreateDate", stamp(u.created)))
+	if u.password && !u.passwordUsed.IsZero() {
+		n.kids = append(n.kids, leaf("PasswordLastUsed", stamp(u.passwordUsed)))
+	}
+	return n
+}
+
+// subject is the user a request names, or else the one who asks.
+func (w caller) subject(p url.Values) (*user, error) {
+	if name := p.Get("UserName"); name != "" || w.user == nil {
+		return w.account.find(name)
+	}
+	return w.user, nil
+}
+
+func (w caller) listKeys(p url.Values) (*node, error) {
+	u, err := w.subject(p)
+	if err != nil {
+		return nil, err
+	}
+	var items []*node
+	for _, k := range u.keys {
+		items = append(items, tree("",
+			leaf("UserName", u.name), leaf("AccessKeyId", k.id),
+			leaf("Status", k.status()), leaf("CreateDate", stamp(k.created))))
+	}
+	return w.account.page("AccessKeyMetadata", items, p)
+}
+
+func (k *key) status() string {
+	if k.active {
+		return "Active"
+	}
+	return "Inactive"
+}
+
+func (a *Account) lastUseNode(id string) (*node, error) {
+	for _, u := range a.users {
+		k := u.key(id)
+		if k == nil {
+			continue
+		}
+		last, used := a.lastUse(k)
+		n := tree("AccessKeyLastUsed")
+		if used {
+			n.kids = append(n.kids, leaf("LastUsedDate", stamp(last.at)))
+		}
+		n.kids = append(n.kids,
+			leaf("ServiceName", orText(last.service, notApplicable)), leaf("Region", orText(last.region, notApplicable)))
+		return tree("", leaf("UserName", u.name), n), nil
+	}
+	return nil, noSuch("Access Key", id)
+}
+
+func (w caller) loginProfile(p url.Values) (*node, error) {
+	u, err := w.subject(p)
+	if err != nil {
+		return nil, err
+	}
+	if !u.password {
+		return nil, noSuch("Login Profile for User", u.name)
+	}
+	return tree("", u.profileNode()), nil
+}
+
+func (u *user) profileNode() *node {
+	return tree("LoginProfile", leaf("UserName", u.name), leaf("CreateDate", stamp(u.passwordSet)))
+}
+
+func (a *Account) listTags(p url.Values) (*node, error) {
+	u, err := a.find(p.Get("UserName"))
+	if err != nil {
+		return nil, err
+	}
+	var items []*node
+	for _, name := range slices.Sorted(maps.Keys(u.tags)) {
+		items = append(items, tree("", leaf("Key", name), leaf("Value", u.tags[name])))
+	}
+	return a.page("Tags", items, p)
+}
+
+// page cuts a listing. The marker is the number of items already given.
+func (a *Account) page(list string, items []*node, p url.Values) (*node, error) {
+	size := 100
+	if n, err := strconv.Atoi(p.Get("MaxItems")); err == nil && n > 0 {
+		size = min(n, 1000)
+	}
+	if limit := a.cloud.switches.PageSize; limit > 0 {
+		size = min(size, limit)
+	}
+	start := 0
+	if marker := p.Get("Marker"); marker != "" {
+		n, err := strconv.Atoi(strings.TrimPrefix(marker, "after-"))
+		if err != nil || n < 0 || n > len(items) {
+			return nil, &Error{http.StatusBadRequest, "ValidationError", "Invalid Marker."}
+		}
+		start = n
+	}
+	end := min(start+size, len(items))
+	out := tree("", members(list, items[start:end]), leaf("IsTruncated", strconv.FormatBool(end < len(items))))
+	if end < len(items) {
+		out.kids = append(out.kids, leaf("Marker", fmt.Sprintf("after-%d", end)))
+	}
+	return out, nil
+}

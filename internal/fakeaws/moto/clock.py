@@ -1,0 +1,69 @@
+"""Serves moto with a clock that is moved from outside.
+
+Prints "port N" when it listens. Then reads commands, one a line, and answers each with "ok":
+  freeze SECONDS   the clock stands at that Unix time
+  run SECONDS      the clock runs on from that Unix time
+  real             the clock is the real one
+The end of the input is the end of the process, so no server outlives its test.
+"""
+
+import datetime
+import logging
+import os
+import sys
+import threading
+import time
+
+
+class Clock:
+    """Answers moto's question for the time; one tuple, replaced whole, so threads need no lock."""
+
+    def __init__(self):
+        self.state = ("real", 0.0, 0.0)
+
+    def command(self, line):
+        word, _, value = line.strip().partition(" ")
+        if word not in ("freeze", "run", "real"):
+            raise ValueError("unknown command: " + line)
+        self.state = (word, float(value or 0), time.monotonic())
+
+    def now(self):
+        word, base, since = self.state
+        if word == "real":
+            seconds = time.time()
+        elif word == "run":
+            seconds = base + time.monotonic() - since
+        else:
+            seconds = base
+        at = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        return at.replace(tzinfo=None)
+
+
+def main():
+    # Without this the account has no managed policies, so none to put a user in quarantine with.
+    os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    try:
+        import moto.core.utils
+    except ImportError as why:
+        print("missing", why, flush=True)
+        return 3
+    clock = Clock()
+    # Before any backend is loaded: each takes its own reference to utcnow.
+    moto.core.utils.utcnow = clock.now
+
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    os.environ["MOTO_PORT"] = str(server.port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print("port", server.port, flush=True)
+    for line in sys.stdin:
+        clock.command(line)
+        print("ok", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

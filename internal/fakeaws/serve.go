@@ -1,0 +1,178 @@
+package fakeaws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Server serves a Cloud over HTTP on the loopback address.
+type Server struct {
+	URL    string
+	server *http.Server
+	done   chan struct{}
+}
+
+// Start serves c on a free port until Close.
+func (c *Cloud) Start() (*Server, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("serve the built-in account: %w", err)
+	}
+	s := &Server{
+		URL:    "http://" + listener.Addr().String(),
+		server: &http.Server{Handler: c, ReadHeaderTimeout: 10 * time.Second},
+		done:   make(chan struct{}),
+	}
+	go func() {
+		defer close(s.done)
+		_ = s.server.Serve(listener) // ends with ErrServerClosed
+	}()
+	return s, nil
+}
+
+// Close ends the server and breaks every connection, held calls included.
+func (s *Server) Close() {
+	_ = s.server.Close()
+	<-s.done
+}
+
+// caller is who a request is from: the account, and the user whose key signed it, nil for the administrator.
+type caller struct {
+	account *Account
+	user    *user
+}
+
+// answer is what is sent: body, or a broken connection.
+type answer struct {
+	status int
+	id     string // of the request
+	body   string
+	reset  bool
+	short  bool // break off in the middle of the body
+}
+
+func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	keyID, service := signer(r.Header.Get("Authorization"))
+	action := service + ":" + r.Form.Get("Action")
+	if err := c.enter(r.Context(), action); err != nil {
+		return // the client is gone
+	}
+	defer c.leave()
+	a := c.answer(keyID, action, r.Form)
+	if a.reset {
+		panic(http.ErrAbortHandler) // net/http's way to break a connection
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("X-Amzn-Requestid", a.id)
+	if a.short {
+		w.Header().Set("Content-Length", fmt.Sprint(len(a.body)))
+		a.body = a.body[:len(a.body)/2]
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write([]byte(a.body)) // a client that went away has its own error
+}
+
+// signer takes the access key id and the service out of a version 4 signature. An unsigned request has
+// neither. The scope is key/date/region/service/aws4_request.
+func signer(authorization string) (keyID, service string) {
+	_, rest, _ := strings.Cut(authorization, "Credential=")
+	rest, _, _ = strings.Cut(rest, ",")
+	part := strings.Split(rest, "/")
+	if len(part) != 5 {
+		return "", ""
+	}
+	return part[0], part[3]
+}
+
+func (c *Cloud) enter(ctx context.Context, action string) error {
+	c.mu.Lock()
+	c.inFlight++
+	c.peak = max(c.peak, c.inFlight)
+	h := c.held(action)
+	c.mu.Unlock()
+	if h == nil {
+		return nil
+	}
+	select {
+	case h.arrived <- struct{}{}:
+	default:
+	}
+	select {
+	case <-h.release:
+		return nil
+	case <-ctx.Done():
+		c.leave()
+		return ctx.Err()
+	}
+}
+
+func (c *Cloud) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inFlight--
+}
+
+func (c *Cloud) answer(keyID, action string, params url.Values) answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	who, err := c.caller(keyID, action)
+	call := Call{Action: action, Params: params}
+	if who.account != nil {
+		call.Account = who.account.id
+	}
+	kind := Kind("")
+	if err == nil {
+		kind = c.strike(action)
+		if refusal := kind.refusal(action); refusal != nil {
+			err = refusal
+		}
+	}
+	var result *node
+	if err == nil && kind != ResetBefore {
+		result, err = c.do(who, action, params)
+	}
+	a := c.render(action, result, err)
+	switch kind { //nolint:exhaustive // the others were refused above
+	case ResetBefore, ResetAfter:
+		a, call.Code = answer{reset: true}, "reset"
+	case ErrorAfter:
+		err = &Error{500, "ServiceFailure", "The request processing has failed."}
+		a = c.render(action, nil, err)
+	case Truncate:
+		a.short, call.Code = true, "reset"
+	case Empty:
+		a.body = ""
+	}
+	if e := (*Error)(nil); errors.As(err, &e) {
+		call.Code = e.Code
+	}
+	c.calls = append(c.calls, call)
+	return a
+}
+
+// caller finds whose key id it is. A call with a user's key is a use of that key.
+func (c *Cloud) caller(keyID, action string) (caller, error) {
+	service, _, _ := strings.Cut(action, ":")
+	for _, a := range c.accounts {
+		if a.Credential() == keyID {
+			return caller{account: a}, nil
+		}
+		for _, u := range a.users {
+			if k := u.key(keyID); k != nil && k.active {
+				k.use(use{c.now, service, "us-east-1"})
+				return caller{a, u}, nil
+			}
+		}
+	}
+	return caller{}, &Error{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
+}
