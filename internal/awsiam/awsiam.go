@@ -59,6 +59,14 @@ func (r *Reader) Calls() map[string]int {
 	return out
 }
 
+// Skew is how far AWS's clock is ahead of this machine's, by the Date of its last answer, to the second. False:
+// no answer told.
+func (r *Reader) Skew() (time.Duration, bool) {
+	r.meter.mu.Lock()
+	defer r.meter.mu.Unlock()
+	return r.meter.skew, r.meter.skewSet
+}
+
 // Attempts tells how many HTTP requests were sent so far, retries included.
 func (r *Reader) Attempts() int { return int(r.meter.attempts.Load()) }
 

@@ -29,8 +29,10 @@ type meter struct {
 	now      func() time.Time // nil: durations are not logged
 	attempts atomic.Int64
 
-	mu    sync.Mutex
-	calls map[string]int
+	mu      sync.Mutex
+	calls   map[string]int
+	skew    time.Duration // AWS's clock less ours, of the last answer
+	skewSet bool
 }
 
 func newMeter(s Settings) *meter {
@@ -72,6 +74,11 @@ func (m *meter) operation(ctx context.Context, in middleware.InitializeInput, ne
 		start = m.now()
 	}
 	out, md, err = next.HandleInitialize(ctx, in)
+	if skew, ok := awsmiddleware.GetAttemptSkew(md); ok {
+		m.mu.Lock()
+		m.skew, m.skewSet = skew, true
+		m.mu.Unlock()
+	}
 	m.record(ctx, action, start, md, err)
 	return out, md, err
 }

@@ -59,6 +59,9 @@ func TestTime_subIsExactAndSaturates(t *testing.T) {
 		if got := fact.At(base.Add(d)).Sub(fact.At(base)); got != d {
 			t.Errorf("(base+%v)-base = %v", d, got)
 		}
+		if got, want := fact.At(base.Add(500)).Add(d).Time(), base.Add(500).Add(d); !got.Equal(want) {
+			t.Errorf("base+%v = %v, want %v", d, got, want)
+		}
 	}
 	far, near := fact.At(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), fact.AtUnix(-62135596800+1, 0)
 	if got := far.Sub(near); got != math.MaxInt64 {

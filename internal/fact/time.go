@@ -73,7 +73,15 @@ func (t Time) Add(d time.Duration) Time {
 	if !t.Known() {
 		return t
 	}
-	return At(t.Time().Add(d))
+	t.sec += int64(d / time.Second)
+	t.nsec += int32(d % time.Second)
+	switch {
+	case t.nsec >= 1e9:
+		t.sec, t.nsec = t.sec+1, t.nsec-1e9
+	case t.nsec < 0:
+		t.sec, t.nsec = t.sec-1, t.nsec+1e9
+	}
+	return t
 }
 
 // Compare orders instants: unknown first, then never, then by time.

@@ -1,0 +1,39 @@
+package rule
+
+import (
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// inactiveKey fails an inactive key that was left behind.
+//
+// Boundary: now - created >= MaxInactive fails. Source: our own, from the last step of every rotation: after the
+// quiet period the old key is deleted. AWS does not say when a key was deactivated, so the age of the key is the measure
+// until a history of our own knows better.
+func inactiveKey() Kind {
+	return Kind{
+		Name: "inactive-key", Subject: ForKey, Params: []string{"max_inactive"}, Default: Params{MaxInactive: 90 * Day},
+		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
+			switch {
+			case k.Active:
+				return inapplicable()
+			case !k.Created.Known():
+				return undecided(MissingCreated)
+			case now.Sub(k.Created) >= p.MaxInactive:
+				return fail(k.Created.Add(p.MaxInactive))
+			default:
+				return pass(k.Created.Add(p.MaxInactive))
+			}
+		},
+		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
+			if o.Result == Undecided {
+				return "age of the inactive key is unknown: " + o.Missing.String(), nil
+			}
+			age := days(now.Sub(k.Created))
+			return fmt.Sprintf("inactive key is %s old, the limit is %s", dayCount(age), limitText(p.MaxInactive)),
+				map[string]any{"age_days": age, "limit_days": days(p.MaxInactive)}
+		},
+		Remedy: remedy(Delete),
+	}
+}

@@ -1,0 +1,42 @@
+package rule
+
+import (
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// keyAge fails an active key whose age is greater than MaxAge.
+//
+// Boundary: now - created > MaxAge fails; a key of exactly MaxAge passes. Source: CIS AWS Foundations
+// ("less than or equal to 90 days") and AWS Config access-keys-rotated. Age counts from the creation of
+// the key: AWS keys do not change, a rotation is a new key.
+func keyAge() Kind {
+	return Kind{
+		Name: "key-age", Subject: ForKey, Params: []string{"max_age"}, Default: Params{MaxAge: 90 * Day},
+		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
+			switch {
+			case !k.Active:
+				return inapplicable()
+			case !k.Created.Known():
+				return undecided(MissingCreated)
+			case now.Sub(k.Created) > p.MaxAge:
+				return fail(k.Created.Add(p.MaxAge))
+			default:
+				return pass(k.Created.Add(p.MaxAge))
+			}
+		},
+		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
+			if o.Result == Undecided {
+				return "age of the active key is unknown: " + o.Missing.String(), nil
+			}
+			age := days(now.Sub(k.Created))
+			facts := map[string]any{"age_days": age, "limit_days": days(p.MaxAge)}
+			if o.Result == Fails {
+				return fmt.Sprintf("active key is %s old, the limit is %s", dayCount(age), limitText(p.MaxAge)), facts
+			}
+			return fmt.Sprintf("active key is %s old, within the limit of %s", dayCount(age), limitText(p.MaxAge)), facts
+		},
+		Remedy: remedy(Rotate),
+	}
+}

@@ -1,0 +1,64 @@
+package rule
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// keyCreatedWithUser fails an active key of a console user that was made while the user was set up.
+//
+// Boundary: the user has a console password and |key created - user created| <= Window fails. Source:
+// Conformity IAM-043 and the setup-key control of CIS AWS Foundations 1.1.0 to 6.0.0: keys are to be asked for
+// later, on purpose. A user without a password is not judged: a workload's user is set up with its key.
+func keyCreatedWithUser() Kind {
+	apart := func(u *fact.User, k *fact.Key) time.Duration { return k.Created.Sub(u.Created).Abs() }
+	return Kind{
+		Name: "key-created-with-user", Subject: ForKey, Params: []string{"window"}, Default: Params{Window: time.Minute},
+		Judge: func(p *Params, u *fact.User, k *fact.Key, _ fact.Time) Outcome {
+			switch {
+			case !k.Active || u.Password == fact.No:
+				return inapplicable()
+			case u.Password == fact.Unknown:
+				return undecided(MissingPassword)
+			case !k.Created.Known():
+				return undecided(MissingCreated)
+			case !u.Created.Known():
+				return undecided(MissingUserCreated)
+			case apart(u, k) <= p.Window:
+				return fail(k.Created)
+			default:
+				return pass(fact.Time{})
+			}
+		},
+		Explain: func(p *Params, u *fact.User, k *fact.Key, _ fact.Time, o Outcome) (string, map[string]any) {
+			if o.Result == Undecided {
+				return "whether the key was made during the user's setup is unknown: " + o.Missing.String(), nil
+			}
+			d := apart(u, k)
+			facts := map[string]any{
+				"apart_seconds": int64(d / time.Second), "window_seconds": int64(p.Window / time.Second),
+				"used": k.LastUsed.At.Known(),
+			}
+			if o.Result == Passes {
+				return "key was made apart from the setup of the console user", facts
+			}
+			use := "and has never been used"
+			switch {
+			case k.LastUsed.At.Known():
+				use = "and is in use"
+			case k.LastUsed.At.Unknown():
+				use = "and whether it is used could not be read"
+			}
+			return fmt.Sprintf("key was made %s apart from its console user, during setup, %s", shortDuration(d), use), facts
+		},
+		// Never used: it can go. Used: it is replaced by a key of its own, asked for. Unread: replace.
+		Remedy: func(_ *Params, _ *fact.User, k *fact.Key) Remedy {
+			if k != nil && k.LastUsed.At.Never() {
+				return Deactivate
+			}
+			return Rotate
+		},
+	}
+}

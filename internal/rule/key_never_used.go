@@ -1,0 +1,59 @@
+package rule
+
+import (
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// keyNeverUsed fails an active key that was never used although its Grace is over; with ConsoleOnly, only
+// keys of users who have a console password.
+//
+// Boundary: never used and now - created >= Grace fails. Source: with ConsoleOnly and no grace it is the command-line
+// reading of the setup-key control in CIS AWS Foundations, as Prowler's iam_user_no_setup_initial_access_key has it. AWS shows a use
+// minutes late, so a young key's "never used" is no evidence: hence the grace. A key younger than its grace passes even
+// where its last use could not be read.
+func keyNeverUsed() Kind {
+	return Kind{
+		Name: "key-never-used", Subject: ForKey, Params: []string{"grace", "console_only"}, Default: Params{Grace: 7 * Day},
+		Judge: func(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome {
+			switch {
+			case !k.Active || p.ConsoleOnly && u.Password == fact.No:
+				return inapplicable()
+			case p.ConsoleOnly && u.Password == fact.Unknown:
+				return undecided(MissingPassword)
+			case k.LastUsed.At.Known():
+				return pass(fact.Time{})
+			case !k.Created.Known():
+				return undecided(MissingCreated)
+			case now.Sub(k.Created) < p.Grace && k.LastUsed.At.Unknown():
+				return pass(fact.Time{})
+			case now.Sub(k.Created) < p.Grace:
+				return pass(k.Created.Add(p.Grace))
+			case k.LastUsed.At.Unknown():
+				return undecided(MissingLastUse)
+			default:
+				return fail(k.Created.Add(p.Grace))
+			}
+		},
+		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
+			if o.Result == Undecided {
+				return "whether the active key was ever used is unknown: " + o.Missing.String(), nil
+			}
+			if k.LastUsed.At.Known() {
+				return "active key has been used", map[string]any{"ever_used": true}
+			}
+			age := days(now.Sub(k.Created))
+			facts := map[string]any{"age_days": age, "grace_days": days(p.Grace)}
+			owner := ""
+			if p.ConsoleOnly {
+				owner = " of a console user"
+			}
+			if o.Result == Passes {
+				return fmt.Sprintf("active key%s is within its grace of %s", owner, limitText(p.Grace)), facts
+			}
+			return fmt.Sprintf("active key%s was never used in the %s since it was made", owner, dayCount(age)), facts
+		},
+		Remedy: remedy(Deactivate),
+	}
+}

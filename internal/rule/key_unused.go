@@ -1,0 +1,66 @@
+package rule
+
+import (
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// keyUnused fails an active key that nobody has used for MaxUnused.
+//
+// Boundary: now - (last used, or created if never used) >= MaxUnused fails. Source: CIS AWS Foundations ("unused for
+// 45 days or greater"), Security Hub IAM.22 and IAM.8, AWS Config iam-user-unused-credentials-check. A key cannot be used
+// before it exists, so one younger than MaxUnused passes even where its last use could not be read.
+func keyUnused() Kind {
+	idleSince := func(k *fact.Key) (fact.Time, Missing) {
+		switch {
+		case k.LastUsed.At.Known():
+			return k.LastUsed.At, NothingMissing
+		case !k.Created.Known():
+			return fact.Time{}, MissingCreated
+		case k.LastUsed.At.Never():
+			return k.Created, NothingMissing
+		default:
+			return k.Created, MissingLastUse
+		}
+	}
+	return Kind{
+		Name: "key-unused", Subject: ForKey, Params: []string{"max_unused"}, Default: Params{MaxUnused: 90 * Day},
+		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
+			if !k.Active {
+				return inapplicable()
+			}
+			from, missing := idleSince(k)
+			switch {
+			case missing == MissingCreated:
+				return undecided(missing)
+			case now.Sub(from) < p.MaxUnused && missing == MissingLastUse:
+				return pass(fact.Time{})
+			case now.Sub(from) < p.MaxUnused:
+				return pass(from.Add(p.MaxUnused))
+			case missing != NothingMissing:
+				return undecided(missing)
+			default:
+				return fail(from.Add(p.MaxUnused))
+			}
+		},
+		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
+			if o.Result == Undecided {
+				return "whether the active key is used is unknown: " + o.Missing.String(), nil
+			}
+			from, missing := idleSince(k)
+			if missing == MissingLastUse {
+				return fmt.Sprintf("active key is younger than the limit of %s", limitText(p.MaxUnused)),
+					map[string]any{"limit_days": days(p.MaxUnused)}
+			}
+			idle := days(now.Sub(from))
+			facts := map[string]any{"idle_days": idle, "limit_days": days(p.MaxUnused), "ever_used": k.LastUsed.At.Known()}
+			text := fmt.Sprintf("active key was last used %s ago", dayCount(idle))
+			if k.LastUsed.At.Never() {
+				text = fmt.Sprintf("active key was never used in the %s since it was made", dayCount(idle))
+			}
+			return fmt.Sprintf("%s, the limit is %s", text, limitText(p.MaxUnused)), facts
+		},
+		Remedy: remedy(Deactivate),
+	}
+}

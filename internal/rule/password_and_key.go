@@ -1,0 +1,41 @@
+package rule
+
+import (
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// passwordAndKey fails a user who has both a console password and an active key.
+//
+// Boundary: a password and at least one active key fails. Source: Conformity IAM-024: people sign in,
+// programs hold keys, and one identity should not be both. Off in the default ruleset.
+func passwordAndKey() Kind {
+	return Kind{
+		Name: "password-and-key", Subject: ForUser,
+		Judge: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time) Outcome {
+			switch {
+			case u.Password == fact.No || u.KeysRead && u.ActiveKeys() == 0:
+				return pass(fact.Time{})
+			case u.Password == fact.Unknown:
+				return undecided(MissingPassword)
+			case !u.KeysRead:
+				return undecided(MissingKeys)
+			default:
+				return fail(fact.Time{})
+			}
+		},
+		Explain: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time, o Outcome) (string, map[string]any) {
+			switch o.Result {
+			case Undecided:
+				return "whether the user has both a password and an active key is unknown: " + o.Missing.String(), nil
+			case Fails:
+				return fmt.Sprintf("user has a console password and %s", plural(u.ActiveKeys(), "active key")),
+					map[string]any{"active_keys": u.ActiveKeys()}
+			default:
+				return "user does not have both a console password and an active key", nil
+			}
+		},
+		Remedy: remedy(Guide),
+	}
+}
