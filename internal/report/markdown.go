@@ -1,0 +1,157 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+)
+
+// writeMarkdown writes a page for a pull request or a wiki: result, counts, one table of failing keys an
+// account, then gaps and notes. Text from evidence is escaped, also against tags, links and mentions.
+func writeMarkdown(w *bufio.Writer, a *finding.Audit, o Options) error {
+	m := markdown{w, a}
+	var t tally
+	m.put("# Access keys: %s rules, %s\n", md(a.Ruleset), minute(fact.At(a.AsOf)))
+	for s := range sections(a, o) {
+		t.count(s)
+	}
+	m.result(&t)
+	m.put("\n| severity | rule | fail | unknown | excepted | pass |\n|---|---|--:|--:|--:|--:|\n")
+	for _, r := range a.Summary {
+		m.put("| %s | %s | %d | %d | %d | %d |\n", md(string(r.Severity)), md(r.Rule), r.Fail, r.Unknown, r.Excepted, r.Pass)
+	}
+	for s := range sections(a, o) {
+		m.account(s)
+	}
+	m.due()
+	m.scoreboard()
+	m.asides()
+	return nil
+}
+
+type markdown struct {
+	w     *bufio.Writer
+	audit *finding.Audit
+}
+
+func (m markdown) put(format string, args ...any) { fmt.Fprintf(m.w, format, args...) }
+
+func (m markdown) result(t *tally) {
+	switch {
+	case t.fails > 0:
+		m.put("\n**FAIL**: %s on %s of %s.\n", plural(t.fails, "finding"), plural(t.keys, "key"), plural(t.users, "user"))
+	case m.audit.Complete:
+		m.put("\n**PASS**: nothing fails.\n")
+	default:
+		m.put("\nNothing fails in what was read.\n")
+	}
+	if !m.audit.Complete {
+		m.put("\n> **INCOMPLETE**: some evidence is too old or was not read. What rests on it is unknown, not clean.\n")
+	}
+}
+
+func (m markdown) account(s *section) {
+	r := s.result
+	m.put("\n## %s\n\n%s, %s (%s active). Evidence: %s.\n", md(accountName(r.Account)), plural(r.Users, "user"),
+		plural(r.Keys, "key"), number(r.ActiveKeys), md(evidenceText(r.Evidence, m.audit.AsOf)))
+	if len(r.Gaps) > 0 {
+		m.put("\nNot read:\n\n")
+		for _, g := range r.Gaps {
+			m.put("- %s\n", md(gapText(fact.Account{}, g)))
+		}
+	}
+	m.table("Failing", s.failing)
+	m.table("Passing", s.passing)
+	m.bundles("Could not be judged: unknown, not clean", s.unknown)
+	m.bundles("Accepted risks", s.excepted)
+}
+
+func (m markdown) table(title string, hs []*holder) {
+	if len(hs) == 0 {
+		return
+	}
+	m.put("\n**%s**\n\n| severity | user | key | age | last used | since | rules |\n|---|---|---|--:|---|---|---|\n", title)
+	for _, h := range hs {
+		for _, s := range h.subjects {
+			key, age, used := "", "", ""
+			if s.key != nil {
+				key, age, used = keyName(s.key), sinceThen(s.key.Created, m.audit.AsOf), lastUse(s.key.LastUsed, m.audit.AsOf)
+			}
+			rules := ruleList(s.rules)
+			m.put("| %s | %s | %s | %s | %s | %s | %s |\n",
+				s.worst, md(h.user), md(key), md(age), md(used), date(s.since), md(rules))
+		}
+	}
+}
+
+func (m markdown) bundles(title string, bs []*bundle) {
+	if len(bs) == 0 {
+		return
+	}
+	m.put("\n**%s**\n\n", title)
+	for _, b := range bs {
+		m.put("- %s: %s. %s\n", md(strings.Join(b.subjects, ", ")), md(ruleList(b.rules)), md(b.text))
+	}
+}
+
+func (m markdown) due() {
+	if len(m.audit.Due) == 0 {
+		return
+	}
+	m.put("\n## Due soon\n\n| when | severity | rule | account | user | key |\n|---|---|---|---|---|---|\n")
+	for i := range m.audit.Due {
+		v := &m.audit.Due[i]
+		m.put("| %s | %s | %s | %s | %s | %s |\n", minute(v.Due), v.Severity, md(v.Rule), md(v.Account.ID), md(v.User), md(keyName(v.Key)))
+	}
+}
+
+func (m markdown) scoreboard() {
+	s := m.audit.Scoreboard
+	if s == nil {
+		return
+	}
+	m.put("\n## %s\n\n| control | status | rules | fail | unknown | excepted | pass |\n|---|---|---|--:|--:|--:|--:|\n", md(s.Framework))
+	for _, r := range s.Rows {
+		m.put("| %s | %s | %s | %d | %d | %d | %d |\n", md(r.Control), r.Status(), md(strings.Join(r.Rules, ", ")),
+			r.Fail, r.Unknown, r.Excepted, r.Pass)
+	}
+}
+
+func (m markdown) asides() {
+	a := m.audit
+	if len(a.Exceptions) > 0 {
+		m.put("\n## Exceptions that did nothing\n\n")
+		for i := range a.Exceptions {
+			e := &a.Exceptions[i].Exception
+			m.put("- **%s**: %s; owner %s, expires %s: %s\n", a.Exceptions[i].State, md(exceptionScope(e)), md(e.Owner),
+				date(e.Expires), md(e.Reason))
+		}
+	}
+	if len(a.NotJudged) > 0 {
+		m.put("\n## Not judged\n\n")
+		for _, n := range a.NotJudged {
+			m.put("- %s: %s\n", md(n.Rule), md(n.Why))
+		}
+	}
+	if len(a.Notes) > 0 {
+		m.put("\n## Notes\n\n")
+		for _, n := range a.Notes {
+			m.put("- %s\n", md(n))
+		}
+	}
+}
+
+// md makes text from evidence plain text in Markdown, in a table cell too.
+func md(s string) string {
+	s = clean(s)
+	if !strings.ContainsAny(s, "\\`*_[]<>&|~#!@:$") {
+		return s
+	}
+	return strings.NewReplacer(
+		`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "|", `\|`, "~", `\~`, "#", `\#`, "!", `\!`,
+		"$", `\$`, "&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "&#64;", "://", "&#58;//",
+	).Replace(s)
+}

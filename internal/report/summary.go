@@ -1,0 +1,71 @@
+package report
+
+import (
+	"bufio"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+)
+
+// writeSummary writes counts only: a line an account, a row a rule, one for all. It walks no verdicts.
+func writeSummary(w *bufio.Writer, a *finding.Audit, o Options) error {
+	p := &page{w: w, width: o.width(), color: o.Color}
+	p.line(0, 2, piece{"as of", normal}, piece{minute(fact.At(a.AsOf)), strong}, piece{"by " + clean(a.Ruleset) + " rules", normal})
+	for i := range a.Accounts {
+		r := &a.Accounts[i]
+		counts := plural(r.Users, "user") + ", " + plural(r.Keys, "key") + " (" + number(r.ActiveKeys) + " active)"
+		if n := len(r.Gaps); n > 0 {
+			counts += ", " + plural(n, "gap")
+		}
+		p.line(0, 2, piece{accountName(r.Account) + ":", strong}, piece{counts, normal})
+	}
+	p.blank()
+	summaryTable(p, a)
+	if !a.Complete {
+		p.line(0, 2, piece{"INCOMPLETE", bad}, piece{"some evidence is too old or was not read: unknown is not clean.", normal})
+	}
+	return nil
+}
+
+func summaryTable(p *page, a *finding.Audit) {
+	total := a.Totals()
+	total.Rule = "all"
+	rows := append(append([]finding.RuleResult{}, a.Summary...), total)
+	nameWidth, n := len("rule"), len("excepted")
+	for _, r := range rows {
+		nameWidth = max(nameWidth, lipgloss.Width(clean(r.Rule)))
+		for _, s := range finding.Statuses() {
+			n = max(n, len(number(countOf(r, s))))
+		}
+	}
+	// Eight columns of severity and four counts have to fit beside the name.
+	nameWidth = min(nameWidth, max(8, p.width-10-4*(n+1)))
+	head := cellText("severity", 8) + "  " + cellText("rule", nameWidth)
+	for _, title := range []string{"fail", "unknown", "excepted", "pass"} {
+		head += " " + rightText(title, n)
+	}
+	p.put(p.style(faint, head) + "\n")
+	for _, r := range rows {
+		tn := faint
+		if r.Fail > 0 {
+			tn = severityTone(r.Severity)
+		}
+		p.put(p.style(tn, cellText(string(r.Severity), 8)) + "  " + cellText(clean(r.Rule), nameWidth))
+		for _, s := range []finding.Status{finding.Fail, finding.Unknown, finding.Excepted, finding.Pass} {
+			c := countOf(r, s)
+			tn := normal
+			switch {
+			case c == 0:
+				tn = faint
+			case s == finding.Fail:
+				tn = bad
+			case s == finding.Unknown:
+				tn = warn
+			}
+			p.put(" " + p.style(tn, rightText(number(c), n)))
+		}
+		p.put("\n")
+	}
+}
