@@ -1,0 +1,159 @@
+// Package audit carries out one audit: evidence in, finding.Audit out. Files judges credential reports on
+// disk while they stream by, on all cores; Live collects from an account, judges, reads the failing users
+// again and judges those anew.
+//
+// It holds no rule and no format, and changes nothing. Its promises: the same evidence and the same
+// instant give the same audit, whatever the number of cores; nothing is called complete while a reading is
+// missing, a verdict is unknown, or the evidence is older than allowed.
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/rule"
+)
+
+// Options say how to judge and what to keep of it.
+type Options struct {
+	Version    string // of the program, for the record
+	Ruleset    *rule.Ruleset
+	Exceptions *rule.Exceptions // nil: none
+	AsOf       time.Time        // judged as if it were this instant; required
+	// CountOnly keeps no verdict, only the summary: memory then does not grow with what fails.
+	CountOnly bool
+	All       bool          // keep passing verdicts too
+	DueWithin time.Duration // also list what will start to fail in that time; 0: no such list
+	// MaxEvidenceAge makes the audit incomplete when the evidence is older; 0: never, but above
+	// FreshEvidence there is a note.
+	MaxEvidenceAge time.Duration
+	Framework      string // canonical name; makes the scoreboard; empty: none
+}
+
+// FreshEvidence is how long AWS gives out the same credential report: older evidence is worth a note.
+const FreshEvidence = 4 * time.Hour
+
+// InputError says that what was asked for or given cannot be judged: the caller's mistake, not a failure.
+type InputError struct {
+	Problem string
+	Hint    string
+}
+
+func (e *InputError) Error() string {
+	if e.Hint == "" {
+		return e.Problem
+	}
+	return e.Problem + "\nhint: " + e.Hint
+}
+
+// finish turns what was gathered into the audit.
+func (b *book) finish() (*finding.Audit, error) {
+	slices.SortStableFunc(b.accounts, func(x, y *account) int { return cmpID(x.Account.ID, y.Account.ID) })
+	a := &finding.Audit{
+		Version: b.opt.Version, AsOf: b.opt.AsOf.UTC(), Ruleset: b.opt.Ruleset.Name, Complete: true,
+		Exceptions: b.opt.Exceptions.Notices(b.sources()), Notes: b.notes,
+	}
+	for _, acc := range b.accounts {
+		b.weighAge(acc, a)
+		slices.SortStableFunc(acc.kept, b.compare)
+		a.Accounts = append(a.Accounts, acc.AccountResult)
+		a.Complete = a.Complete && len(acc.Gaps) == 0
+	}
+	if err := b.summarize(a); err != nil {
+		return nil, err
+	}
+	a.Verdicts = b.verdicts
+	a.Due = b.due()
+	if b.opt.Framework != "" {
+		a.Scoreboard = b.scoreboard(a)
+	}
+	return a, nil
+}
+
+// summarize counts by rule and leaves out the rules that no evidence here could answer.
+func (b *book) summarize(a *finding.Audit) error {
+	a.NotJudged = b.notJudged()
+	for i := range b.judge.Rules() {
+		r := &b.judge.Rules()[i]
+		if slices.ContainsFunc(a.NotJudged, func(n finding.NotJudged) bool { return n.Rule == r.ID }) && b.rows[i] == ([4]int{}) {
+			continue
+		}
+		row := finding.RuleResult{Rule: r.ID, Kind: r.Kind.Name, Title: r.Title, Severity: r.Severity}
+		for s, status := range statuses {
+			row.Add(status, b.rows[i][s])
+		}
+		a.Complete = a.Complete && row.Unknown == 0
+		a.Summary = append(a.Summary, row)
+	}
+	if len(a.Summary) == 0 && len(a.NotJudged) > 0 {
+		n := a.NotJudged[0]
+		return &InputError{Problem: fmt.Sprintf("no rule could be judged: %s: %s", n.Rule, n.Why), Hint: "choose other rules, or run against the live account"}
+	}
+	return nil
+}
+
+// notJudged lists, once each, the rules that some evidence of this run cannot answer.
+func (b *book) notJudged() []finding.NotJudged {
+	var out []finding.NotJudged
+	add := func(n finding.NotJudged) {
+		if !slices.ContainsFunc(out, func(o finding.NotJudged) bool { return o.Rule == n.Rule }) {
+			out = append(out, n)
+		}
+	}
+	for _, source := range b.sources() {
+		for _, n := range b.judge.NotJudged(source) {
+			add(n)
+		}
+	}
+	for _, acc := range b.accounts {
+		if acc.rootSeen {
+			continue
+		}
+		for i := range b.judge.Rules() {
+			if r := &b.judge.Rules()[i]; r.Kind.Subject == rule.ForRoot {
+				add(finding.NotJudged{Rule: r.ID, Why: "the report of " + accountText(acc.Account) + " has no row for root"})
+			}
+		}
+	}
+	return out
+}
+
+// weighAge compares the age of the account's evidence with what is allowed.
+func (b *book) weighAge(acc *account, a *finding.Audit) {
+	now, e := b.judge.Now(), acc.Evidence
+	made := e.MadeAt()
+	name := accountText(acc.Account)
+	if e.Newest.Known() && e.Newest.Compare(now) > 0 || made.Known() && made.Compare(now) > 0 {
+		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s holds dates after %s, the instant judged at: it knows more than was known then", name, now))
+	}
+	limit := b.opt.MaxEvidenceAge
+	switch {
+	case made.Known() && limit > 0 && now.Sub(made) > limit:
+		acc.stale(fmt.Sprintf("the evidence was made %s, %s before the instant judged at; at most %s is allowed", made, roundedAge(now.Sub(made)), limit))
+	case made.Known() && now.Sub(made) > FreshEvidence:
+		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s is %s old; AWS makes a new report every four hours at most", name, roundedAge(now.Sub(made))))
+	case made.Unknown() && limit > 0 && !(e.Newest.Known() && now.Sub(e.Newest) <= limit):
+		acc.stale("a CSV does not state when it was made, and no date in it shows that it is recent enough; use the JSON reply of get-credential-report")
+	}
+}
+
+func (acc *account) stale(why string) {
+	acc.Gaps = append(acc.Gaps, fact.Gap{Account: acc.Account.ID, Reading: "evidence age", Why: why})
+}
+
+func roundedAge(d time.Duration) string {
+	if d >= 2*rule.Day {
+		return fmt.Sprintf("%d days", d/rule.Day)
+	}
+	return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+}
+
+func accountText(a fact.Account) string {
+	if a.ID == "" {
+		return "an account that it does not name"
+	}
+	return "account " + a.ID
+}

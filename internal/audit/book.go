@@ -1,0 +1,306 @@
+package audit
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/rule"
+)
+
+// book gathers judgements. They stay as small as the judge made them and are put in words only when
+// somebody walks the verdicts.
+type book struct {
+	opt      Options
+	judge    *rule.Judge
+	rows     [][4]int // by rule, by statuses
+	accounts []*account
+	notes    []string
+}
+
+// statuses is the order of the counts in book.rows.
+var statuses = [4]finding.Status{finding.Fail, finding.Pass, finding.Unknown, finding.Excepted}
+
+// account is one account's result, and what is kept of its verdicts.
+type account struct {
+	finding.AccountResult
+	rootSeen bool
+	kept     []kept
+	due      []kept
+}
+
+// kept is a verdict in waiting. user is a copy that shares no memory with the evidence.
+type kept struct {
+	user      *fact.User
+	judgement rule.Judgement
+}
+
+func newBook(opt Options) *book {
+	j := rule.NewJudge(opt.Ruleset, opt.Exceptions, fact.At(opt.AsOf))
+	return &book{opt: opt, judge: j, rows: make([][4]int, len(j.Rules()))}
+}
+
+// ageBands are the bands of the chart of key ages, in days; they meet the tiers of the age rules.
+var ageBands = [...]int{0, 30, 45, 90, 180, 365}
+
+// tally is what judging a batch of users gives. It is merged into the book when the batch is done, so that
+// batches can be judged at once.
+type tally struct {
+	rows                    [][4]int
+	users, keys, activeKeys int
+	ages                    [len(ageBands)]int
+	rootSeen                bool
+	kept, due               []kept
+	judgements              []rule.Judgement // scratch
+	counts                  []rule.Counts    // in place of rows, where nothing but counts is asked for
+}
+
+func (b *book) tally() *tally {
+	return &tally{rows: make([][4]int, len(b.rows)), counts: make([]rule.Counts, len(b.rows))}
+}
+
+// users judges a batch of users of one account.
+func (t *tally) add(b *book, a *fact.Account, from fact.Source, users []fact.User) {
+	now := b.judge.Now()
+	dueBy := now.Add(b.opt.DueWithin)
+	onlyCounts := b.opt.CountOnly && b.opt.DueWithin == 0 && !b.judge.Excepting()
+	for i := range users {
+		u := &users[i]
+		if u.Root {
+			t.rootSeen = true
+		} else {
+			t.users++
+		}
+		for k := range u.Keys {
+			t.keys++
+			if u.Keys[k].Active {
+				t.activeKeys++
+				t.age(u.Keys[k].Created, now)
+			}
+		}
+		if onlyCounts {
+			b.judge.Count(a, from, u, t.counts)
+			continue
+		}
+		t.judgements = b.judge.User(a, from, u, t.judgements[:0])
+		t.keep(b, u, dueBy)
+	}
+}
+
+// age counts an active key in its band; one whose creation is unknown is in none.
+func (t *tally) age(created, now fact.Time) {
+	if !created.Known() {
+		return
+	}
+	d := now.Sub(created)
+	for i := len(ageBands) - 1; i > 0; i-- {
+		if d >= time.Duration(ageBands[i])*rule.Day {
+			t.ages[i]++
+			return
+		}
+	}
+	t.ages[0]++
+}
+
+// keep counts the judgements of u and keeps those that somebody will want to read.
+func (t *tally) keep(b *book, u *fact.User, dueBy fact.Time) {
+	var copied *fact.User
+	for i := range t.judgements {
+		g := &t.judgements[i]
+		t.rows[g.Rule][place(g)]++
+		if b.opt.CountOnly && b.opt.DueWithin == 0 {
+			continue
+		}
+		passes := g.Outcome.Result == rule.Passes
+		wanted := !b.opt.CountOnly && (!passes || b.opt.All)
+		due := b.opt.DueWithin > 0 && passes && g.Outcome.At.Known() && g.Outcome.At.Compare(dueBy) <= 0
+		if !wanted && !due {
+			continue
+		}
+		if copied == nil {
+			copied = clone(u)
+		}
+		if wanted {
+			t.kept = append(t.kept, kept{copied, *g})
+		}
+		if due {
+			t.due = append(t.due, kept{copied, *g})
+		}
+	}
+}
+
+// place is the place of a judgement's status in statuses.
+func place(g *rule.Judgement) int {
+	switch {
+	case g.Exception != nil:
+		return 3
+	case g.Outcome.Result == rule.Fails:
+		return 0
+	case g.Outcome.Result == rule.Passes:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// merge adds t to the account and to the counts by rule.
+func (b *book) merge(acc *account, t *tally) {
+	acc.Users += t.users
+	acc.Keys += t.keys
+	acc.ActiveKeys += t.activeKeys
+	acc.rootSeen = acc.rootSeen || t.rootSeen
+	acc.kept = append(acc.kept, t.kept...)
+	acc.due = append(acc.due, t.due...)
+	if acc.Ages == nil {
+		acc.Ages = make([]finding.AgeBand, len(ageBands))
+		for i, from := range ageBands {
+			acc.Ages[i].From = from
+			if i+1 < len(ageBands) {
+				acc.Ages[i].To = ageBands[i+1]
+			}
+		}
+	}
+	for i, n := range t.ages {
+		acc.Ages[i].Keys += n
+	}
+	for i := range t.rows {
+		for s, n := range t.rows[i] {
+			b.rows[i][s] += n
+		}
+		b.rows[i][0] += t.counts[i][rule.Fails]
+		b.rows[i][1] += t.counts[i][rule.Passes]
+		b.rows[i][2] += t.counts[i][rule.Undecided]
+	}
+}
+
+// clone copies u without the memory of the chunk it was read from.
+func clone(u *fact.User) *fact.User {
+	c := *u
+	c.Name, c.ARN, c.Path, c.ID = strings.Clone(u.Name), strings.Clone(u.ARN), strings.Clone(u.Path), strings.Clone(u.ID)
+	c.Keys = slices.Clone(u.Keys)
+	for i := range c.Keys {
+		k := &c.Keys[i]
+		k.ID, k.LastUsed.Region, k.LastUsed.Service = strings.Clone(k.ID), strings.Clone(k.LastUsed.Region), strings.Clone(k.LastUsed.Service)
+	}
+	return &c
+}
+
+// compare is finding.Compare within one account, without putting verdicts in words first.
+func (b *book) compare(x, y kept) int {
+	if c := strings.Compare(x.user.Name, y.user.Name); c != 0 {
+		return c
+	}
+	kx, ky := x.judgement.Key, y.judgement.Key
+	if c := cmp.Compare(min(kx, 0), min(ky, 0)); c != 0 || kx < 0 {
+		return cmp.Or(c, strings.Compare(b.ruleID(x), b.ruleID(y)))
+	}
+	a, c := &x.user.Keys[kx], &y.user.Keys[ky]
+	return cmp.Or(a.Created.Compare(c.Created), strings.Compare(b.ruleID(x), b.ruleID(y)), strings.Compare(a.ID, c.ID), cmp.Compare(a.Slot, c.Slot))
+}
+
+func (b *book) ruleID(k kept) string { return b.judge.Rules()[k.judgement.Rule].ID }
+
+// verdicts walks everything that was kept, in order.
+func (b *book) verdicts(yield func(*finding.Verdict) bool) {
+	for _, acc := range b.accounts {
+		for i := range acc.kept {
+			k := &acc.kept[i]
+			v := b.judge.Verdict(&acc.Account, k.user, &k.judgement)
+			if !yield(&v) {
+				return
+			}
+		}
+	}
+}
+
+// due lists what will start to fail, soonest first.
+func (b *book) due() []finding.Verdict {
+	var out []finding.Verdict
+	for _, acc := range b.accounts {
+		for i := range acc.due {
+			out = append(out, b.judge.Verdict(&acc.Account, acc.due[i].user, &acc.due[i].judgement))
+		}
+	}
+	slices.SortStableFunc(out, func(x, y finding.Verdict) int {
+		return cmp.Or(x.Due.Compare(y.Due), finding.Compare(&x, &y))
+	})
+	return out
+}
+
+// sources are the sources of this run's evidence, each once.
+func (b *book) sources() []fact.Source {
+	var out []fact.Source
+	for _, acc := range b.accounts {
+		if !slices.Contains(out, acc.Evidence.Source) {
+			out = append(out, acc.Evidence.Source)
+		}
+	}
+	return out
+}
+
+// scoreboard counts the verdicts by the controls of the framework.
+func (b *book) scoreboard(a *finding.Audit) *finding.Scoreboard {
+	board := &finding.Scoreboard{Framework: b.opt.Framework}
+	rows := map[string]*finding.ScoreRow{}
+	for i := range b.judge.Rules() {
+		r := &b.judge.Rules()[i]
+		n := slices.IndexFunc(a.Summary, func(s finding.RuleResult) bool { return s.Rule == r.ID })
+		if n < 0 {
+			continue
+		}
+		for _, c := range r.Controls {
+			if c.Framework != b.opt.Framework {
+				continue
+			}
+			for _, id := range c.IDs {
+				row := rows[id]
+				if row == nil {
+					row = &finding.ScoreRow{Control: id}
+					rows[id] = row
+				}
+				s := a.Summary[n]
+				row.Rules = append(row.Rules, r.ID)
+				row.Fail, row.Pass, row.Unknown, row.Excepted = row.Fail+s.Fail, row.Pass+s.Pass, row.Unknown+s.Unknown, row.Excepted+s.Excepted
+			}
+		}
+	}
+	for _, row := range rows {
+		slices.Sort(row.Rules)
+		board.Rows = append(board.Rows, *row)
+	}
+	slices.SortFunc(board.Rows, func(x, y finding.ScoreRow) int { return compareControls(x.Control, y.Control) })
+	return board
+}
+
+// compareControls orders 1.4 before 1.13: runs of digits by their number.
+func compareControls(a, b string) int {
+	for a != "" && b != "" {
+		na, nb := digits(a), digits(b)
+		if na > 0 && nb > 0 {
+			if c := cmp.Or(cmp.Compare(na, nb), strings.Compare(a[:na], b[:nb])); c != 0 {
+				return c
+			}
+			a, b = a[na:], b[nb:]
+			continue
+		}
+		if a[0] != b[0] {
+			return cmp.Compare(a[0], b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// digits is the length of the run of digits that s begins with.
+func digits(s string) int {
+	n := 0
+	for n < len(s) && '0' <= s[n] && s[n] <= '9' {
+		n++
+	}
+	return n
+}
+
+func cmpID(a, b string) int { return strings.Compare(a, b) }

@@ -1,0 +1,383 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyreeve/keyreeve/internal/audit"
+	"github.com/keyreeve/keyreeve/internal/collect"
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/report"
+	"github.com/keyreeve/keyreeve/internal/rule"
+)
+
+// auditFlags are the flags of `keyreeve audit`, as they were written.
+type auditFlags struct {
+	outputs     []string
+	asOf        string
+	ruleset     string
+	rules       []string
+	framework   string
+	dueWithin   string
+	all         bool
+	exceptions  string
+	evidence    string
+	confirm     string
+	maxAge      string
+	failOn      string
+	concurrency int
+	rate        float64
+}
+
+// auditPlan is what the flags ask for, checked.
+type auditPlan struct {
+	outputs []output
+	files   []audit.File
+	failOn  finding.Severity // empty: never
+	how     audit.LiveOptions
+	opt     audit.Options
+	rate    float64
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	var f auditFlags
+	c := &cobra.Command{
+		Use:   "audit [FILE|DIR|-]...",
+		Short: "Judge access keys: a live account, or credential reports on disk",
+		Long: "audit judges the access keys of the account that your credentials belong to, or of the\n" +
+			"credential reports given: a CSV as AWS makes it, or the JSON reply of\n" +
+			"aws iam get-credential-report, gzip or not. A directory is read for *.csv and *.json (and those\n" +
+			"with .gz), - is standard input. Several reports are several accounts.\n\n" +
+			"Live, it asks for the credential report (two calls for the whole account), then reads the keys\n" +
+			"of failing users, so that findings carry key ids and nothing already fixed is reported.",
+		Example: "  keyreeve audit\n" +
+			"  keyreeve audit --profile prod --evidence live -o text -o html=keys.html\n" +
+			"  keyreeve audit reports/ --ruleset cis-5.0 --framework cis-5.0 --fail-on high\n" +
+			"  aws iam get-credential-report | keyreeve audit - --due-within 14d",
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: completeReports,
+		RunE: func(c *cobra.Command, args []string) error {
+			p, err := a.planAudit(c.Context(), &f, args)
+			if err != nil {
+				return err
+			}
+			return a.audit(c.Context(), p)
+		},
+	}
+	fs := c.Flags()
+	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "`FORMAT[=PATH]`, repeatable: "+joinFormats()+" (default text)")
+	fs.StringVar(&f.asOf, "as-of", "", "judge as if it were `TIME` (RFC 3339, or a date for its first instant in UTC)")
+	fs.StringVar(&f.ruleset, "ruleset", "default", "built-in `NAME` or a file: "+strings.Join(rule.BuiltinNames(), ", "))
+	fs.StringSliceVar(&f.rules, "rule", nil, "only these rules, by `ID` or alias (IAM-043, a Prowler check id)")
+	fs.StringVar(&f.framework, "framework", "", "add a scoreboard per control of the framework `NAME`, such as cis-5.0")
+	fs.StringVar(&f.dueWithin, "due-within", "", "also list what starts to fail in that `TIME`, such as 14d, soonest first")
+	fs.BoolVar(&f.all, "all", false, "also print passing verdicts")
+	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`; those of the settings file hold too")
+	fs.StringVar(&f.evidence, "evidence", "report", "`KIND`: report, two calls for the whole account; live, every user by calls of its own")
+	fs.StringVar(&f.confirm, "confirm", "flagged", "`WHOM` to read again after the report, so that findings are of now: flagged, never")
+	fs.StringVar(&f.maxAge, "max-evidence-age", "", "evidence older than `TIME`, such as 24h, makes the audit incomplete (default: warn above 4h)")
+	fs.StringVar(&f.failOn, "fail-on", "low", "exit with 3 from this `SEVERITY` on: low, medium, high, critical, never")
+	fs.IntVar(&f.concurrency, "concurrency", 8, "most `CALLS` to AWS at once")
+	fs.Float64Var(&f.rate, "rate", 0, "most `CALLS` to AWS a second; 0: no fixed limit, slower when AWS throttles")
+	completeValues(c, "ruleset", rule.BuiltinNames())
+	completeValues(c, "evidence", []string{"report", "live"})
+	completeValues(c, "confirm", []string{"flagged", "never"})
+	completeValues(c, "fail-on", []string{"low", "medium", "high", "critical", "never"})
+	completeValues(c, "rule", ruleIDs())
+	completeValues(c, "framework", frameworkSlugs())
+	return c
+}
+
+// planAudit checks the flags and reads the files that they name, before anything is judged.
+func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*auditPlan, error) {
+	p := &auditPlan{rate: f.rate, opt: audit.Options{Version: a.version, All: f.all, AsOf: a.sys.Now().UTC()}}
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+	p.outputs, err = parseOutputs(f.outputs)
+	check(err)
+	if f.asOf != "" {
+		p.opt.AsOf, err = parseTime(f.asOf)
+		check(err)
+	}
+	p.opt.DueWithin, err = parseFlagDuration("--due-within", f.dueWithin)
+	check(err)
+	p.opt.MaxEvidenceAge, err = parseFlagDuration("--max-evidence-age", f.maxAge)
+	check(err)
+	p.failOn, err = parseFailOn(f.failOn)
+	check(err)
+	check(p.parseEvidence(f, len(args) > 0))
+	p.opt.Ruleset, err = loadRuleset(f.ruleset, f.rules)
+	check(err)
+	if f.framework != "" && p.opt.Ruleset != nil {
+		fw, err := rule.FindFramework(f.framework)
+		check(err)
+		if err == nil {
+			p.opt.Framework = fw.Name
+			p.opt.Ruleset = rule.WithFramework(p.opt.Ruleset, fw)
+		}
+	}
+	p.opt.Exceptions, err = a.loadExceptions(f.exceptions, p.opt.AsOf, p.opt.Ruleset)
+	check(err)
+	p.files, err = a.findReports(ctx, args)
+	check(err)
+	p.how.Options = collect.Options{Concurrency: f.concurrency, Now: a.sys.Now}
+	p.opt.CountOnly = !slices.ContainsFunc(p.outputs, output.needsVerdicts)
+	if len(errs) > 0 {
+		return nil, asMisuse(errors.Join(errs...))
+	}
+	return p, nil
+}
+
+func (p *auditPlan) parseEvidence(f *auditFlags, files bool) error {
+	if files && f.evidence == "live" {
+		return misuse("leave out the files, or --evidence live", "reports on disk are no live evidence")
+	}
+	switch f.evidence {
+	case "report":
+		p.how.Evidence = fact.Report
+	case "live":
+		p.how.Evidence = fact.Live
+	default:
+		return misuse("use report or live", "unknown evidence %q", f.evidence)
+	}
+	switch f.confirm {
+	case "flagged":
+		p.how.Confirm = true
+	case "never":
+	default:
+		return misuse("use flagged or never", "unknown --confirm %q", f.confirm)
+	}
+	if f.concurrency < 1 || f.concurrency > 256 {
+		return misuse("use 1 to 256", "--concurrency %d", f.concurrency)
+	}
+	if !(f.rate >= 0 && f.rate < 1e6) {
+		return misuse("use calls a second, or 0 for no fixed limit", "--rate %v", f.rate)
+	}
+	return nil
+}
+
+// audit carries out p and ends with the exit code of what it found.
+func (a *app) audit(ctx context.Context, p *auditPlan) error {
+	result, err := a.judge(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := a.render(result, p); err != nil {
+		return err
+	}
+	a.tellPeople(result, p)
+	return outcome(result, p.failOn)
+}
+
+// judge collects and judges, with progress for people.
+func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
+	bar := a.progress()
+	defer bar.stop()
+	if len(p.files) > 0 {
+		for i := range p.files {
+			p.files[i].Open = bar.watch(p.files[i])
+		}
+		result, err := audit.Files(ctx, p.files, p.opt)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("reading %s", bar.said())
+		}
+		return result, err
+	}
+	r, err := a.reader(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	p.how.Progress = bar.show
+	result, err := audit.Live(ctx, r, p.how, p.opt)
+	a.logCalls(r)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())
+	}
+	return result, err
+}
+
+// render writes the files first, each whole or not at all, then standard output.
+func (a *app) render(result *finding.Audit, p *auditPlan) error {
+	for _, o := range p.outputs {
+		if o.path == "" {
+			continue
+		}
+		opt := report.Options{MaskKeys: a.global.maskKeys, All: p.opt.All, DueWithin: p.opt.DueWithin}
+		if err := writeFile(o.path, func(w io.Writer) error { return report.Write(w, o.format, result, opt) }); err != nil {
+			return err
+		}
+	}
+	for _, o := range p.outputs {
+		if o.path != "" {
+			continue
+		}
+		opt := report.Options{MaskKeys: a.global.maskKeys, All: p.opt.All, DueWithin: p.opt.DueWithin, Color: a.color(a.sys.Stdout), Width: a.width()}
+		if err := a.writeStdout(func(w io.Writer) error { return report.Write(w, o.format, result, opt) }); err != nil {
+			return fmt.Errorf("write %s to standard output: %w", o.format, err)
+		}
+	}
+	return nil
+}
+
+// width is that of the terminal, or of the variable COLUMNS; 0 where neither is known.
+func (a *app) width() int {
+	if w, ok := terminal(a.sys.Stdout); ok {
+		return w
+	}
+	var w int
+	if _, err := fmt.Sscanf(a.sys.Getenv("COLUMNS"), "%d", &w); err != nil || w < 40 {
+		return 0
+	}
+	return w
+}
+
+// tellPeople repeats on standard error what a reader of standard output may not see: a pipe, a format
+// without notes. On a terminal the text report has said it already.
+func (a *app) tellPeople(result *finding.Audit, p *auditPlan) {
+	_, onTerminal := terminal(a.sys.Stdout)
+	shown := onTerminal && slices.ContainsFunc(p.outputs, func(o output) bool { return o.path == "" && o.format == report.Text })
+	if shown {
+		return
+	}
+	for _, n := range result.Notes {
+		a.warn("%s", n)
+	}
+	for _, n := range result.NotJudged {
+		a.warn("%s was not judged: %s", n.Rule, n.Why)
+	}
+	for _, n := range result.Exceptions {
+		a.warn("the exception of %s for %s at %s is %s", n.Exception.Owner, n.Exception.Rule, n.Exception.Origin, n.State)
+	}
+	const most = 10
+	told, denied := 0, false
+	for _, acc := range result.Accounts {
+		for _, g := range acc.Gaps {
+			denied = denied || g.Denied
+			if told++; told <= most {
+				a.warn("not read: %s", gapText(g))
+			}
+		}
+	}
+	if denied && !a.global.quiet {
+		a.say("hint: keyreeve iam-policy --for audit prints the policy that an audit needs")
+	}
+	if told > most {
+		a.warn("and %d more readings are missing; -o json lists them", told-most)
+	}
+	if !result.Complete {
+		a.warn("the audit is incomplete: what was not read is unknown, not clean")
+	}
+}
+
+func gapText(g fact.Gap) string {
+	if g.Subject == "" {
+		return fmt.Sprintf("%s of account %s: %s", g.Reading, g.Account, g.Why)
+	}
+	return fmt.Sprintf("%s of %q in account %s: %s", g.Reading, g.Subject, g.Account, g.Why)
+}
+
+// outcome is the exit code: incomplete wins over findings.
+func outcome(result *finding.Audit, failOn finding.Severity) error {
+	switch {
+	case !result.Complete:
+		return &exitError{code: ExitIncomplete}
+	case failOn != "" && result.Worst().Rank() >= failOn.Rank():
+		return &exitError{code: ExitFindings}
+	default:
+		return nil
+	}
+}
+
+func parseFailOn(s string) (finding.Severity, error) {
+	if s == "never" {
+		return "", nil
+	}
+	if sev := finding.Severity(s); sev.Valid() {
+		return sev, nil
+	}
+	return "", misuse("use low, medium, high, critical or never", "unknown --fail-on %q", s)
+}
+
+// parseTime reads an instant; a date alone is its first instant in UTC.
+func parseTime(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, misuse("write RFC 3339, such as 2026-11-22T00:00:00Z", "%q is no time", s)
+}
+
+func parseFlagDuration(flag, s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := rule.ParseDuration(s)
+	if err != nil {
+		return 0, misuse("write days, hours, minutes, seconds, such as 14d or 36h", "%s: %v", flag, err)
+	}
+	return d, nil
+}
+
+// loadRuleset finds a built-in ruleset or reads a file, and narrows it to the rules asked for.
+func loadRuleset(name string, ids []string) (*rule.Ruleset, error) {
+	var rs *rule.Ruleset
+	var err error
+	if slices.Contains(rule.BuiltinNames(), name) {
+		rs, err = rule.Builtin(name)
+	} else {
+		var data []byte
+		data, err = os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, misuse("built in are "+strings.Join(rule.BuiltinNames(), ", "), "no ruleset and no file %q", name)
+		}
+		if err == nil {
+			rs, err = rule.Load(name, data)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) == 0 {
+		return rs, nil
+	}
+	return rule.Select(rs, ids)
+}
+
+func frameworkSlugs() []string {
+	var out []string
+	for _, f := range rule.Frameworks() {
+		out = append(out, f.Slug)
+	}
+	return out
+}
+
+// asMisuse gives an error of input that has no code of its own the one for misuse.
+func asMisuse(err error) error {
+	return &exitError{ExitMisuse, err}
+}
+
+func completeValues(c *cobra.Command, flag string, values []string) {
+	// The only failure is a flag that does not exist or is completed twice: a test runs every command.
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err)
+	}
+}
+
+func completeReports(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"csv", "json", "gz"}, cobra.ShellCompDirectiveFilterFileExt
+}

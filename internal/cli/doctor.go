@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyreeve/keyreeve/internal/awsiam"
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// check is one thing that the program needs, and whether it has it.
+type check struct {
+	name string
+	err  error  // nil: it is there
+	told string // what was found, or why it was not tried
+	idle bool   // not tried: what it needs is not there, which is no fault
+}
+
+func (a *app) doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Can it do its work here: credentials, each permission, report, clock, settings",
+		Long: "doctor makes each call of the audit once and tells which succeed. It reads only, and judges\n" +
+			"nothing. It exits with 0 when the audit has all it needs, else with 1.",
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.doctor(c.Context()) },
+	}
+}
+
+func (a *app) doctor(ctx context.Context) error {
+	checks := []check{a.checkSettings()}
+	r, err := awsiam.Open(ctx, a.settings(0, 0))
+	if err != nil {
+		checks = append(checks, check{name: "credentials", err: err})
+	} else {
+		checks = append(checks, a.checkAccount(ctx, r)...)
+	}
+	if ctx.Err() != nil {
+		return errors.New("checking the account")
+	}
+	failed := 0
+	for _, c := range checks {
+		state := "ok  "
+		switch {
+		case c.err != nil:
+			state = "FAIL"
+			failed++
+			c.told = strings.ReplaceAll(c.err.Error(), "\n", "\n                                  ")
+		case c.idle:
+			state = "-   "
+		}
+		if _, err := fmt.Fprintf(a.sys.Stdout, "%s  %-28s%s\n", state, c.name, c.told); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return &exitError{ExitBroke, fmt.Errorf("%d of %d checks failed\nhint: keyreeve iam-policy --for audit prints the policy that the audit needs", failed, len(checks))}
+	}
+	return nil
+}
+
+func (a *app) checkSettings() check {
+	path, _, err := a.settingsFile()
+	switch {
+	case err != nil:
+		return check{name: "settings file", err: err}
+	case path == "":
+		return check{name: "settings file", told: "none, which is fine", idle: true}
+	}
+	if _, err := a.loadExceptions("", a.sys.Now(), nil); err != nil {
+		return check{name: "settings file", err: err}
+	}
+	return check{name: "settings file", told: path}
+}
+
+// checkAccount makes each call of the audit once.
+func (a *app) checkAccount(ctx context.Context, r *awsiam.Reader) []check {
+	caller, err := r.Caller(ctx)
+	if err != nil {
+		return []check{{name: "credentials", err: err}}
+	}
+	checks := []check{{name: "credentials", told: caller.ARN}, a.checkClock(r)}
+	add := func(name, told string, err error) { checks = append(checks, check{name: name, told: told, err: err}) }
+
+	alias, err := r.Alias(ctx)
+	add("iam:ListAccountAliases", orNone(alias), err)
+	has, err := r.RootHasKeys(ctx)
+	add("iam:GetAccountSummary", "root has keys: "+fact.YesNo(has).String(), err)
+	exposed, err := r.Quarantined(ctx, caller.Account.Partition)
+	add("iam:ListEntitiesForPolicy", fmt.Sprintf("%d users with an exposed key", len(exposed)), err)
+	checks = append(checks, a.checkReport(ctx, r))
+
+	first, err := firstUser(ctx, r)
+	add("iam:ListUsers", "first user: "+orNone(first), err)
+	return append(checks, checkUser(ctx, r, first)...)
+}
+
+// mostSkew is what AWS tolerates before it refuses signatures, less a margin.
+const mostSkew = 4 * time.Minute
+
+// checkClock compares the clocks: ages are judged by ours, dates are AWS's.
+func (a *app) checkClock(r *awsiam.Reader) check {
+	skew, ok := r.Skew()
+	switch {
+	case !ok:
+		return check{name: "clock", told: "AWS did not say what time it is", idle: true}
+	case skew.Abs() > mostSkew:
+		return check{name: "clock", err: fmt.Errorf("this machine's clock is %s off AWS's\nhint: set it; AWS refuses calls that are five minutes off", skew.Abs().Round(time.Second))}
+	default:
+		return check{name: "clock", told: "within " + (skew.Abs() + time.Second).Truncate(time.Second).String() + " of AWS's"}
+	}
+}
+
+func (a *app) checkReport(ctx context.Context, r *awsiam.Reader) check {
+	const name = "credential report"
+	body, generated, err := r.Report(ctx)
+	if err != nil {
+		return check{name: name, err: err}
+	}
+	age := a.sys.Now().Sub(generated).Round(time.Second)
+	return check{name: name, told: fmt.Sprintf("%d bytes, made %s ago", len(body), age)}
+}
+
+// checkUser makes the calls of live evidence about one user.
+func checkUser(ctx context.Context, r *awsiam.Reader, user string) []check {
+	names := [...]string{"iam:ListAccessKeys", "iam:GetLoginProfile", "iam:ListUserTags", "iam:GetAccessKeyLastUsed"}
+	var checks []check
+	if user == "" {
+		for _, n := range names {
+			checks = append(checks, check{name: n, told: "not tried: the account has no user to try it with", idle: true})
+		}
+		return checks
+	}
+	keys, err := r.Keys(ctx, user)
+	checks = append(checks, check{name: names[0], told: fmt.Sprintf("%d keys of %q", len(keys), user), err: err})
+	password, err := r.Password(ctx, user)
+	checks = append(checks, check{name: names[1], told: "console password of " + fmt.Sprintf("%q: %s", user, password), err: err})
+	tags, err := r.Tags(ctx, user)
+	checks = append(checks, check{name: names[2], told: fmt.Sprintf("%d tags of %q", len(tags), user), err: err})
+	// An id that no key has answers the question too: only a denial says that the permission is missing.
+	id := "AKIAIOSFODNN7EXAMPLE"
+	if len(keys) > 0 {
+		id = keys[0].ID
+	}
+	_, err = r.LastUse(ctx, id)
+	if len(keys) == 0 && !errors.Is(err, fact.ErrDenied) {
+		return append(checks, check{name: names[3], told: fmt.Sprintf("not tried: %q has no key", user), idle: true})
+	}
+	return append(checks, check{name: names[3], told: "answered", err: err})
+}
+
+// errEnough stops the listing of users after the first page.
+var errEnough = errors.New("enough")
+
+func firstUser(ctx context.Context, r *awsiam.Reader) (string, error) {
+	name := ""
+	err := r.Users(ctx, func(page []fact.User) error {
+		if len(page) > 0 {
+			name = page[0].Name
+		}
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return name, err
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
