@@ -35,20 +35,8 @@ func (a *arena) expect(rows int) {
 	}
 }
 
-// wipe empties the arena and overwrites its text, so that what is kept by mistake after Release shows
-// nothing or question marks, at once and in any test.
-func (a *arena) wipe() {
-	clear(a.users)
-	clear(a.keys)
-	a.users, a.keys = a.users[:0], a.keys[:0]
-	if len(a.text) == 0 {
-		return
-	}
-	a.text[0] = '?'
-	for n := 1; n < len(a.text); n *= 2 {
-		copy(a.text[n:], a.text[:n])
-	}
-}
+// empty takes users and keys out. They and the text are overwritten by the next chunk.
+func (a *arena) empty() { a.users, a.keys = a.users[:0], a.keys[:0] }
 
 // slots is how many keys a row can hold.
 const slots = 2
@@ -62,13 +50,13 @@ func (a *arena) room() int {
 	return len(a.keys)
 }
 
-// user adds a zero user.
+// user adds a user, which the caller must set as a whole.
 func (a *arena) user() *fact.User {
 	a.users = a.users[:len(a.users)+1]
 	return &a.users[len(a.users)-1]
 }
 
-// key adds a zero key, for which room was made.
+// key adds a key, for which room was made and which the caller must set as a whole.
 func (a *arena) key() *fact.Key {
 	a.keys = a.keys[:len(a.keys)+1]
 	return &a.keys[len(a.keys)-1]

@@ -3,6 +3,7 @@ package credreport
 import (
 	"fmt"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -39,14 +40,10 @@ func (l *nameList) clone() nameList {
 	return c
 }
 
-// add appends a name of at most maxName bytes.
-func (l *nameList) add(name string, line int) {
+// add appends a name of at most maxName bytes, of which the first ones are those of the name before.
+func (l *nameList) add(name string, shared, line int) {
 	if name == fact.RootName {
-		name = ""
-	}
-	shared := 0
-	for shared < len(name) && shared < len(l.last) && name[shared] == l.last[shared] {
-		shared++
+		name, shared = "", 0
 	}
 	if l.count > 0 && !l.unsorted && !foldedLess(l.last[shared:], name[shared:]) {
 		l.unsorted = true
@@ -61,6 +58,21 @@ func (l *nameList) add(name string, line int) {
 	}
 	l.count++
 	l.last = name
+}
+
+// shared is how many first bytes a and b have in common.
+func shared(a, b string) int {
+	n := 0
+	for n+8 <= len(a) && n+8 <= len(b) {
+		if diff := word64(a[n:]) ^ word64(b[n:]); diff != 0 {
+			return n + bits.TrailingZeros64(diff)/8
+		}
+		n += 8
+	}
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // foldedLess tells whether a sorts before b without regard to case.

@@ -20,6 +20,7 @@ type parser struct {
 	// The rest is of the chunk at hand.
 	chunk
 	names      nameList
+	plain      string // name of the row before, if that took the quick way: it has no comma
 	newest     stamp
 	row        int // line of the row at hand
 	keyCount   int
@@ -30,6 +31,8 @@ type parser struct {
 // cells are the values of one row.
 type cells struct {
 	user, arn string
+	path      string // set by the quick way alone
+	shared    int    // first bytes that user shares with the name before
 	times     [numTimes]stamp
 	flags     [numFlags]flag
 	texts     [numTexts]string
@@ -46,6 +49,7 @@ func (p *parser) parse(ck chunk) error {
 	p.chunk = ck
 	p.arena.expect(ck.lines + 1)
 	p.names.reset(ck.line)
+	p.plain = ""
 	p.newest, p.keyCount, p.activeKeys, p.sawRoot = stamp{}, 0, 0, false
 	p.row = ck.line
 	quick := p.inOrder && !ck.tooLong
@@ -58,6 +62,7 @@ func (p *parser) parse(ck chunk) error {
 				continue
 			}
 		}
+		p.plain = ""
 		next, flt := p.careful(i, &c)
 		if flt != nil {
 			return ck.error(flt, p.file)
@@ -147,7 +152,7 @@ func (p *parser) set(c *cells, col *column, text string) (problem, hint string) 
 	}
 	switch col.kind {
 	case kindUser:
-		c.user = text
+		c.user, c.shared = text, shared(text, p.names.last)
 		if text != fact.RootName && (len(text) > maxName || !only(text, inName)) {
 			return " is no name of an IAM user", hintName
 		}
@@ -201,15 +206,19 @@ func (p *parser) place(c *cells) (problem string) {
 	if problem != "" {
 		return problem
 	}
+	p.add(c, path)
+	return ""
+}
+
+// add makes a user of cells that fit each other. An empty path is root's.
+func (p *parser) add(c *cells, path string) {
+	p.sawRoot = p.sawRoot || path == ""
 	u := p.arena.user()
-	u.Name, u.ARN, u.Path = c.user, c.arn, path
-	if path == "" {
-		u.Root, p.sawRoot = true, true
+	*u = fact.User{
+		Name: c.user, ARN: c.arn, Path: path, Root: path == "", Created: c.times[timeCreated].past(),
+		Password: c.flags[flagPassword], MFA: c.flags[flagMFA], PasswordLastUsed: c.times[timePasswordUsed].passwordUse(),
+		KeysRead: true,
 	}
-	u.Created = c.times[timeCreated].past()
-	u.Password, u.MFA = c.flags[flagPassword], c.flags[flagMFA]
-	u.PasswordLastUsed = c.times[timePasswordUsed].passwordUse()
-	u.KeysRead = true
 	start := p.arena.room()
 	p.key(1, c.flags[flagActive1], c.times[timeRotated1], c.times[timeUsed1], c.texts[textRegion1], c.texts[textService1])
 	p.key(2, c.flags[flagActive2], c.times[timeRotated2], c.times[timeUsed2], c.texts[textRegion2], c.texts[textService2])
@@ -217,8 +226,7 @@ func (p *parser) place(c *cells) (problem string) {
 		u.Keys = p.arena.keys[start:end:end]
 		p.keyCount += end - start
 	}
-	p.names.add(c.user, p.row)
-	return ""
+	p.names.add(c.user, c.shared, p.row)
 }
 
 // key adds the key of a slot, if there is one: if it has a date, or is said to be active without one.
@@ -228,8 +236,10 @@ func (p *parser) key(slot int, active flag, rotated, used stamp, region, service
 		return
 	}
 	k := p.arena.key()
-	k.Slot, k.Active, k.Created = slot, active == fact.Yes, rotated.past()
-	k.LastUsed = fact.Use{At: used.keyUse(), Region: region, Service: service}
+	*k = fact.Key{
+		Slot: slot, Active: active == fact.Yes, Created: rotated.past(),
+		LastUsed: fact.Use{At: used.keyUse(), Region: region, Service: service},
+	}
 	if k.Active {
 		p.activeKeys++
 	}

@@ -13,7 +13,7 @@ import (
 // Each step reads one value and the comma after it and returns the offset that follows, 0 to give up.
 func (p *parser) quick(i int, c *cells) int {
 	s := p.text
-	if i = quickUser(s, i, c); i == 0 {
+	if i = p.quickUser(s, i, c); i == 0 {
 		return 0
 	}
 	if i = p.quickARN(s, i, c); i == 0 {
@@ -34,14 +34,17 @@ func (p *parser) quick(i int, c *cells) int {
 	if i = p.quickEnd(s, i); i == 0 {
 		return 0
 	}
-	if p.place(c) != "" {
-		return 0
-	}
+	p.add(c, c.path)
+	p.plain = c.user
 	return i
 }
 
-func quickUser(s string, i int, c *cells) int {
+// quickUser does not look again at what the name shares with the one before, which is most of it in a sorted
+// report.
+func (p *parser) quickUser(s string, i int, c *cells) int {
 	start := i
+	c.shared = shared(s[i:min(i+maxName, len(s))], p.plain)
+	i += c.shared
 	for i < len(s) && classes[s[i]]&inPlain != 0 {
 		i++
 	}
@@ -52,11 +55,16 @@ func quickUser(s string, i int, c *cells) int {
 	return i + 1
 }
 
-// quickARN checks what place does not: that no quote stands in the path.
+// quickARN checks what path does not: that no quote stands in the path. Most users have the path "/".
 func (p *parser) quickARN(s string, i int, c *cells) int {
+	const kind = "user/"
 	head := i + len(p.home.prefix)
 	if len(s) < head || s[i:head] != p.home.prefix {
 		return 0
+	}
+	if name := head + len(kind); len(s) > name+len(c.user) && s[head:name] == kind && s[name+len(c.user)] == ',' && s[name:name+len(c.user)] == c.user {
+		c.arn, c.path = s[i:name+len(c.user)], s[name-1:name]
+		return name + len(c.user) + 1
 	}
 	size := strings.IndexByte(s[head:], ',')
 	if size < len(c.user) {
@@ -67,12 +75,16 @@ func (p *parser) quickARN(s string, i int, c *cells) int {
 	if strings.IndexByte(s[head:end-len(c.user)], '"') >= 0 {
 		return 0
 	}
+	var problem string
+	if c.path, problem = p.home.path(c); problem != "" {
+		return 0
+	}
 	return end + 1
 }
 
 func (p *parser) quickPassword(s string, i int, c *cells) int {
 	const none = "false,N/A,N/A,N/A,false,"
-	if len(s) >= i+len(none) && s[i:i+len(none)] == none {
+	if len(s) >= i+len(none) && same24(s[i:], none) {
 		c.flags[flagPassword], c.flags[flagMFA] = fact.No, fact.No
 		c.times[timePasswordUsed] = stamp{word: wordNA}
 		return i + len(none)
@@ -96,7 +108,7 @@ func (p *parser) quickPassword(s string, i int, c *cells) int {
 // quickKey reads the five columns of a key slot, 0 or 1.
 func (p *parser) quickKey(s string, i int, c *cells, slot int) int {
 	const none = "false,N/A,N/A,N/A,N/A,"
-	if len(s) >= i+len(none) && s[i:i+len(none)] == none {
+	if len(s) >= i+len(none) && same22(s[i:], none) {
 		c.flags[flagActive1+slot] = fact.No
 		c.times[timeRotated1+2*slot] = stamp{word: wordNA}
 		return i + len(none)

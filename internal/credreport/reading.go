@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// reading is one Read: chunks go from the cutter, in the caller's goroutine, to the workers, and what
-// outlives a chunk comes back here.
+// reading is one Read: the workers take chunks from the cutter in turn, and what outlives a chunk comes back
+// here.
 type reading struct {
 	name    string
 	columns []column
@@ -88,52 +88,81 @@ func (rd *reading) header(ctx context.Context, cut *cutter) (chunk, error) {
 
 // run parses first and all that follows it, and waits for its goroutines.
 func (rd *reading) run(ctx context.Context, cut *cutter, first chunk, workers int) {
-	work := make(chan chunk, workers)
+	q := &queue{rd: rd, cut: cut, first: &first}
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
 			p := newParser(rd.columns, rd.name)
-			for ck := range work {
+			for ck, ok := q.take(ctx); ok; ck, ok = q.take(ctx) {
 				rd.do(ctx, p, ck)
 			}
 		})
 	}
-	rd.feed(ctx, cut, first, work)
-	close(work)
 	wg.Wait()
 }
 
-// feed numbers the chunks and hands them out in the order of the file, until it ends, a chunk fails or the
-// context is done. So when chunk n fails, all before it have been handed out, and the first fault is found.
-func (rd *reading) feed(ctx context.Context, cut *cutter, ck chunk, work chan<- chunk) {
-	var here *home
-	seq := 0
-	for rd.failedAt.Load() == noChunk {
-		if here == nil {
+// queue gives out the chunks in the order of the file. Who wants one cuts it: there is no goroutine that
+// reads ahead, and nothing to hand over.
+type queue struct {
+	rd  *reading
+	cut *cutter
+
+	mu    sync.Mutex // guards the rest
+	first *chunk     // what the header left of its chunk; nil when it was taken
+	seq   int
+	here  *home // nil until the first row
+	over  bool
+}
+
+// take numbers and returns the next chunk, until the file ends, a chunk fails or the context is done. So when
+// chunk n fails, all before it have been given out, and the first fault is found.
+func (q *queue) take(ctx context.Context) (chunk, bool) {
+	q.lock()
+	defer q.mu.Unlock()
+	for !q.over && q.rd.failedAt.Load() == noChunk && ctx.Err() == nil {
+		ck, ok := q.cutNext(ctx)
+		if !ok {
+			break
+		}
+		if q.here == nil {
 			var flt *fault
-			if here, flt = findHome(ck, rd.columns); flt != nil {
-				rd.fail(seq, ck.error(flt, rd.name), false)
-				return
+			if q.here, flt = findHome(ck, q.rd.columns); flt != nil {
+				q.rd.fail(q.seq, ck.error(flt, q.rd.name), false)
+				break
 			}
 		}
-		if here != nil {
-			ck.seq, ck.home = seq, here
-			select {
-			case work <- ck:
-				seq++
-			case <-ctx.Done():
-				return
-			}
+		if q.here != nil {
+			ck.seq, ck.home = q.seq, q.here
+			q.seq++
+			return ck, true
 		}
-		var ok bool
-		var err error
-		if ck, ok, err = cut.next(ctx); err != nil {
-			rd.fail(seq, sourceError(err, rd.name), false)
-			return
-		} else if !ok {
+	}
+	q.over = true
+	return chunk{}, false
+}
+
+// lock tries for about as long as another worker takes to read a chunk, some tens of microseconds, before it goes
+// to sleep: to be woken again takes longer.
+func (q *queue) lock() {
+	for range 100_000 {
+		if q.mu.TryLock() {
 			return
 		}
 	}
+	q.mu.Lock()
+}
+
+func (q *queue) cutNext(ctx context.Context) (chunk, bool) {
+	if q.first != nil {
+		ck := *q.first
+		q.first = nil
+		return ck, true
+	}
+	ck, ok, err := q.cut.next(ctx)
+	if err != nil {
+		q.rd.fail(q.seq, sourceError(err, q.rd.name), false)
+	}
+	return ck, ok && err == nil
 }
 
 // do parses one chunk and hands its users on.

@@ -7,7 +7,7 @@ const (
 )
 
 // quickDate reads a time at the start of s in one of the two shapes that AWS writes,
-// 2026-09-11T13:14:53Z or with +00:00, from 1970 on. It returns the Unix second and how many bytes the
+// 2026-09-11T13:14:53Z or with +00:00, from 1970 to lastYear. It returns the Unix second and how many bytes the
 // time takes, 0 when it is of another shape or no time. What it accepts, package time accepts and reads
 // the same.
 //
@@ -30,10 +30,11 @@ func quickDate(s string) (sec int64, size int) {
 	month, day := int(date>>40&0xff), int(hour&0xff)
 	h, m := int(hour>>24&0xff), int(hour>>48&0xff)
 	s10, s1 := s[17]-'0', s[18]-'0'
-	if s[16] != ':' || s10 > 5 || s1 > 9 || h > 23 || m > 59 || year < 1970 || !validDay(year, month, day) {
+	days, ok := daysSince1970(year, month, day)
+	if s[16] != ':' || s10 > 5 || s1 > 9 || h > 23 || m > 59 || !ok {
 		return 0, 0
 	}
-	sec = int64(daysSince1970(year, month, day))*secondsOfDay + int64(h*3600+m*60+int(s10)*10+int(s1))
+	sec = int64(days)*secondsOfDay + int64(h*3600+m*60+int(s10)*10+int(s1))
 	switch {
 	case s[19] == zoneZ:
 		return sec, 20
@@ -51,27 +52,39 @@ func word64(s string) uint64 {
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-func leap(year uint32) bool { return year%4 == 0 && (year%100 != 0 || year%400 == 0) }
+// lastYear is the last one that the quick way reads.
+const lastYear = 2499
 
-// validDay tells whether the proleptic Gregorian calendar has the day.
-func validDay(year, month, day int) bool {
-	if day < 1 || month < 1 || month > 12 {
-		return false
+// monthStarts are the days since 1970 of the first of each month, from January 1970 to the January after
+// lastYear.
+var monthStarts = func() (days [(lastYear-1970+1)*12 + 1]int32) {
+	length := [12]int32{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+	for i := range len(days) - 1 {
+		year, month := 1970+i/12, i%12
+		days[i+1] = days[i] + length[month]
+		if month == 1 && (year%4 == 0 && (year%100 != 0 || year%400 == 0)) {
+			days[i+1]++
+		}
 	}
-	// Four bits a month, January lowest but four: how many days above 28.
-	const above28 = 0x3_2_3_2_3_3_2_3_2_3_0_3_0
-	length := 28 + above28>>(4*month)&0xf
-	return day <= length || month == 2 && day == 29 && leap(uint32(year))
+	return days
+}()
+
+// daysSince1970 counts the days before a date from 1970 to lastYear; false when the calendar has no such day.
+func daysSince1970(year, month, day int) (int, bool) {
+	if uint(year-1970) > lastYear-1970 || uint(month-1) > 11 || day < 1 {
+		return 0, false
+	}
+	i := uint(year-1970)*12 + uint(month-1)
+	n := int(monthStarts[i]) + day - 1
+	return n, n < int(monthStarts[i+1])
 }
 
-// daysSince1970 counts the days before a valid date from 1970 on. The year is taken to start in March, so
-// that the leap day is its last. Unsigned, for division by a constant is cheaper so.
-func daysSince1970(year, month, day int) int {
-	y, m := uint32(year), uint32(month)
-	if m <= 2 {
-		y--
-		m += 12
-	}
-	const shift = 719468 // days from 0000-03-01 to 1970-01-01
-	return int(y*365+y/4-y/100+y/400+(153*(m-3)+2)/5) + day - 1 - shift
+// same22 and same24 tell whether s begins with the 22 or 24 bytes of t: comparisons in registers, which for short
+// texts are faster than a call. s is as long at least.
+func same22(s, t string) bool {
+	return word64(s) == word64(t) && word64(s[8:]) == word64(t[8:]) && word64(s[14:]) == word64(t[14:])
+}
+
+func same24(s, t string) bool {
+	return word64(s) == word64(t) && word64(s[8:]) == word64(t[8:]) && word64(s[16:]) == word64(t[16:])
 }

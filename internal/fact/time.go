@@ -84,6 +84,12 @@ func (t Time) Add(d time.Duration) Time {
 	return t
 }
 
+// After tells whether t is later than o. Both must be Known.
+func (t Time) After(o Time) bool { return t.sec > o.sec || t.sec == o.sec && t.nsec > o.nsec }
+
+// Before tells whether t is earlier than o. Both must be Known.
+func (t Time) Before(o Time) bool { return o.After(t) }
+
 // Compare orders instants: unknown first, then never, then by time.
 func (t Time) Compare(o Time) int {
 	switch {

@@ -15,16 +15,17 @@ func inactiveKey() Kind {
 	return Kind{
 		Name: "inactive-key", Subject: ForKey, Params: []string{"max_inactive"}, Default: Params{MaxInactive: 90 * Day},
 		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			switch {
-			case k.Active:
+			if k.Active {
 				return inapplicable()
-			case !k.Created.Known():
-				return undecided(MissingCreated)
-			case now.Sub(k.Created) >= p.MaxInactive:
-				return fail(k.Created.Add(p.MaxInactive))
-			default:
-				return pass(k.Created.Add(p.MaxInactive))
 			}
+			if !k.Created.Known() {
+				return undecided(MissingCreated)
+			}
+			end := k.Created.Add(p.MaxInactive)
+			if now.Before(end) {
+				return pass(end)
+			}
+			return fail(end)
 		},
 		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
 			if o.Result == Undecided {

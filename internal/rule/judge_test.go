@@ -82,10 +82,10 @@ func TestJudge_secondSlotMayHoldTheOlderKey(t *testing.T) {
 	u := &fact.User{Name: "bob", KeysRead: true, Keys: []fact.Key{
 		{Slot: 1, Active: true, Created: ago(Day)}, {Slot: 2, Active: true, Created: ago(200 * Day)}}}
 	same(t, "two keys", verdicts(NewJudge(rs, nil, now), fact.ReportFile, u),
-		"key-age-90 0 pass", "key-age-90 1 fail", "multiple-active-keys -1 fail")
+		"multiple-active-keys -1 fail", "key-age-90 0 pass", "key-age-90 1 fail")
 	u.Keys[0].Active = false
 	same(t, "first key inactive", verdicts(NewJudge(rs, nil, now), fact.ReportFile, u),
-		"key-age-90 1 fail", "multiple-active-keys -1 pass")
+		"multiple-active-keys -1 pass", "key-age-90 1 fail")
 }
 
 func TestJudge_countsAThirdKey(t *testing.T) {
@@ -94,7 +94,7 @@ func TestJudge_countsAThirdKey(t *testing.T) {
 	u := &fact.User{Name: "bob", KeysRead: true, Keys: []fact.Key{
 		{ID: "A", Active: true, Created: made}, {ID: "B", Active: true, Created: made}, {ID: "C", Active: true, Created: made}}}
 	j := NewJudge(rs, nil, now)
-	same(t, "three keys", verdicts(j, fact.Live, u), "key-age-90 0 fail", "key-age-90 1 fail", "key-age-90 2 fail", "two -1 fail")
+	same(t, "three keys", verdicts(j, fact.Live, u), "two -1 fail", "key-age-90 0 fail", "key-age-90 1 fail", "key-age-90 2 fail")
 	ids := map[string]bool{}
 	for _, g := range j.User(account(), fact.Live, u, nil) {
 		ids[j.Verdict(account(), u, &g).ID] = true
@@ -165,7 +165,7 @@ func TestJudge_exceptionCoversAFailureAndNothingElse(t *testing.T) {
 	j := NewJudge(rs, e, now)
 	old := &fact.User{Name: "Bob", KeysRead: true, Keys: []fact.Key{{Active: true, Created: ago(91 * Day)}, {Active: true, Created: ago(Day)}, {Active: true}}}
 	same(t, "bob", verdicts(j, fact.ReportFile, old),
-		"key-age-90 0 excepted", "key-age-90 1 pass", "key-age-90 2 unknown", "key-age-30 0 fail", "key-age-30 1 pass", "key-age-30 2 unknown")
+		"key-age-90 0 excepted", "key-age-30 0 fail", "key-age-90 1 pass", "key-age-30 1 pass", "key-age-90 2 unknown", "key-age-30 2 unknown")
 	bobby := *old
 	bobby.Name = "bobby"
 	same(t, "bobby", verdicts(j, fact.ReportFile, &bobby)[:1], "key-age-90 0 fail")

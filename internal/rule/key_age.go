@@ -15,16 +15,17 @@ func keyAge() Kind {
 	return Kind{
 		Name: "key-age", Subject: ForKey, Params: []string{"max_age"}, Default: Params{MaxAge: 90 * Day},
 		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			switch {
-			case !k.Active:
+			if !k.Active {
 				return inapplicable()
-			case !k.Created.Known():
-				return undecided(MissingCreated)
-			case now.Sub(k.Created) > p.MaxAge:
-				return fail(k.Created.Add(p.MaxAge))
-			default:
-				return pass(k.Created.Add(p.MaxAge))
 			}
+			if !k.Created.Known() {
+				return undecided(MissingCreated)
+			}
+			end := k.Created.Add(p.MaxAge)
+			if now.After(end) {
+				return fail(end)
+			}
+			return pass(end)
 		},
 		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
 			if o.Result == Undecided {

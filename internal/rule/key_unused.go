@@ -31,17 +31,18 @@ func keyUnused() Kind {
 				return inapplicable()
 			}
 			from, missing := idleSince(k)
+			end := from.Add(p.MaxUnused)
 			switch {
 			case missing == MissingCreated:
 				return undecided(missing)
-			case now.Sub(from) < p.MaxUnused && missing == MissingLastUse:
+			case now.Before(end) && missing == MissingLastUse:
 				return pass(fact.Time{})
-			case now.Sub(from) < p.MaxUnused:
-				return pass(from.Add(p.MaxUnused))
+			case now.Before(end):
+				return pass(end)
 			case missing != NothingMissing:
 				return undecided(missing)
 			default:
-				return fail(from.Add(p.MaxUnused))
+				return fail(end)
 			}
 		},
 		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {

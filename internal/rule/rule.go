@@ -32,10 +32,19 @@ type Judge struct {
 	dockets    [3]docket
 }
 
-// docket lists, for one source of evidence, the places of the rules that it can answer.
+// docket lists, for one source of evidence, the checks of the rules that it can answer, by Kind.Subject.
 type docket struct {
-	from        fact.Source
-	root, users []int
+	from              fact.Source
+	root, users, keys []check
+	scoped            bool // some rule has a scope
+}
+
+// check is what judging needs of a rule, close together.
+type check struct {
+	judge  func(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome
+	params *Params
+	scope  *Scope
+	rule   int // its place in Rules
 }
 
 // NewJudge prepares rs for judging as of now. exceptions may be nil.
@@ -44,12 +53,19 @@ func NewJudge(rs *Ruleset, exceptions *Exceptions, now fact.Time) *Judge {
 	for n, from := range []fact.Source{fact.ReportFile, fact.Report, fact.Live} {
 		d := docket{from: from}
 		for i := range j.rules {
-			switch {
-			case unanswerable(&j.rules[i], from) != "":
-			case j.rules[i].Kind.Subject == ForRoot:
-				d.root = append(d.root, i)
-			default:
-				d.users = append(d.users, i)
+			r := &j.rules[i]
+			if unanswerable(r, from) != "" {
+				continue
+			}
+			c := check{judge: r.Kind.Judge, params: &r.Params, scope: r.Scope, rule: i}
+			d.scoped = d.scoped || r.Scope != nil
+			switch r.Kind.Subject {
+			case ForRoot:
+				d.root = append(d.root, c)
+			case ForKey:
+				d.keys = append(d.keys, c)
+			case ForUser:
+				d.users = append(d.users, c)
 			}
 		}
 		j.dockets[n] = d
@@ -89,33 +105,99 @@ func (j *Judge) Rules() []Rule { return j.rules }
 // Now is the instant it judges at.
 func (j *Judge) Now() fact.Time { return j.now }
 
-// User judges u by every rule that the evidence can answer and appends what applies to out.
+// User judges u by every rule that the evidence can answer and appends what applies to out: first about the user, then
+// key by key.
 func (j *Judge) User(a *fact.Account, from fact.Source, u *fact.User, out []Judgement) []Judgement {
-	d := j.docket(from)
-	rules := d.users
-	if u.Root {
-		rules = d.root
-	}
-	for _, i := range rules {
-		r := &j.rules[i]
-		held := fact.Yes
-		if r.Scope != nil {
-			if held = r.Scope.holds(a, u); held == fact.No {
-				continue
-			}
+	j.each(a, from, u, func(rule, key int, o Outcome) {
+		if o.Result == Inapplicable {
+			return
 		}
-		switch {
-		case r.Kind.Subject != ForKey:
-			out = j.append(out, i, a, u, -1, r.judge(u, nil, held, j.now))
-		case !u.KeysRead:
-			out = j.append(out, i, a, u, -1, undecided(MissingKeys))
-		default:
-			for k := range u.Keys {
-				out = j.append(out, i, a, u, k, r.judge(u, &u.Keys[k], held, j.now))
+		g := Judgement{Rule: rule, Key: key, Outcome: o}
+		if o.Result == Fails && j.exceptions != nil {
+			var k *fact.Key
+			if key >= 0 {
+				k = &u.Keys[key]
 			}
+			g.Exception = j.exceptions.cover(&j.rules[rule], a, u, k)
 		}
-	}
+		out = append(out, g)
+	})
 	return out
+}
+
+// Counts are how often each result came out for one rule, by Result.
+type Counts [Undecided + 1]int
+
+// Count judges u like User and adds the results to counts, which has a place for each of Rules: for those who only
+// count. Exceptions do not count here: ask Excepting first.
+func (j *Judge) Count(a *fact.Account, from fact.Source, u *fact.User, counts []Counts) {
+	d := j.docket(from)
+	if d.scoped || u.Root || !u.KeysRead {
+		j.each(a, from, u, func(rule, _ int, o Outcome) { counts[rule][o.Result]++ })
+		return
+	}
+	// The same for most users, without a call for each outcome: a report may have a million of them.
+	for i := range d.users {
+		c := &d.users[i]
+		counts[c.rule][c.judge(c.params, u, nil, j.now).Result]++
+	}
+	for k := range u.Keys {
+		for i := range d.keys {
+			c := &d.keys[i]
+			counts[c.rule][c.judge(c.params, u, &u.Keys[k], j.now).Result]++
+		}
+	}
+}
+
+// Excepting tells whether the judge has exceptions, which count failures as excepted.
+func (j *Judge) Excepting() bool { return j.exceptions != nil && len(j.exceptions.list) > 0 }
+
+// each gives the outcome of every rule that the evidence can answer for u, and for each of its keys; key is -1 for an
+// outcome about the user.
+func (j *Judge) each(a *fact.Account, from fact.Source, u *fact.User, found func(rule, key int, o Outcome)) {
+	d := j.docket(from)
+	if u.Root {
+		j.eachRule(d.root, a, u, -1, found)
+		return
+	}
+	j.eachRule(d.users, a, u, -1, found)
+	if !u.KeysRead {
+		j.eachUnread(d.keys, a, u, found)
+	}
+	for k := range u.Keys {
+		j.eachRule(d.keys, a, u, k, found)
+	}
+}
+
+// eachRule gives the outcomes of some rules for the user, or for one of its keys.
+func (j *Judge) eachRule(checks []check, a *fact.Account, u *fact.User, key int, found func(rule, key int, o Outcome)) {
+	var k *fact.Key
+	if key >= 0 {
+		k = &u.Keys[key]
+	}
+	for _, c := range checks {
+		held := fact.Yes
+		if c.scope != nil {
+			held = c.scope.holds(a, u)
+		}
+		if held == fact.No {
+			continue
+		}
+		o := c.judge(c.params, u, k, j.now)
+		if held == fact.Unknown && o.Result == Fails {
+			o = undecided(MissingTags) // whether the rule is meant for the user cannot be said
+		}
+		found(c.rule, key, o)
+	}
+}
+
+// eachUnread gives one outcome for each rule about keys when these could not be read.
+func (j *Judge) eachUnread(checks []check, a *fact.Account, u *fact.User, found func(rule, key int, o Outcome)) {
+	for _, c := range checks {
+		if c.scope == nil || c.scope.holds(a, u) != fact.No {
+			found(c.rule, -1, undecided(MissingKeys))
+		}
+	}
 }
 
 // UsersUnread is what can be said of an account whose list of users could not be read: one undecided
@@ -127,30 +209,6 @@ func (j *Judge) UsersUnread(from fact.Source, out []Judgement) []Judgement {
 		}
 	}
 	return out
-}
-
-// judge asks the kind. Where it cannot be said whether the rule holds for the user, a failure is undecided.
-func (r *Rule) judge(u *fact.User, k *fact.Key, held fact.Answer, now fact.Time) Outcome {
-	o := r.Kind.Judge(&r.Params, u, k, now)
-	if held == fact.Unknown && o.Result == Fails {
-		return undecided(MissingTags)
-	}
-	return o
-}
-
-func (j *Judge) append(out []Judgement, rule int, a *fact.Account, u *fact.User, key int, o Outcome) []Judgement {
-	if o.Result == Inapplicable {
-		return out
-	}
-	g := Judgement{Rule: rule, Key: key, Outcome: o}
-	if o.Result == Fails && j.exceptions != nil {
-		var k *fact.Key
-		if key >= 0 {
-			k = &u.Keys[key]
-		}
-		g.Exception = j.exceptions.cover(&j.rules[rule], a, u, k)
-	}
-	return append(out, g)
 }
 
 // NotJudged lists the rules that evidence from this source cannot answer.

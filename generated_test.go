@@ -1,0 +1,135 @@
+package keyreeve_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/cli"
+	"github.com/keyreeve/keyreeve/internal/fakeaws"
+	"github.com/keyreeve/keyreeve/internal/report"
+	"github.com/keyreeve/keyreeve/internal/rule"
+)
+
+var update = flag.Bool("update", false, "write the generated files anew")
+
+// exampleTime is when the examples are judged.
+var exampleTime = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+
+const exampleReport = "examples/credential_report.csv"
+
+// TestGenerated_filesAreWhatTheCodeSays keeps docs/ and examples/ true: `make generate` writes them, `make check` fails when
+// they have drifted.
+func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
+	files := map[string]string{
+		"docs/rules.md":                      rulesPage(t),
+		"docs/cli.md":                        cliPage(t),
+		"docs/schema/audit.schema.json":      string(report.AuditSchema()),
+		"docs/schema/ruleset.schema.json":    string(rule.RulesetSchema()),
+		"docs/schema/exceptions.schema.json": string(rule.ExceptionsSchema()),
+		exampleReport:                        string(fakeaws.Demo(exampleTime).Accounts()[0].CredentialReport()),
+	}
+	for _, e := range rule.Catalogue() {
+		files["docs/rules/"+e.ID+".md"] = run(t, 0, "rules", "show", e.ID)
+	}
+	write(t, map[string]string{exampleReport: files[exampleReport]})
+	asOf := exampleTime.Format(time.RFC3339)
+	for name, format := range map[string]string{"audit.txt": "text", "audit.json": "json", "audit.html": "html", "audit.md": "markdown"} {
+		files["examples/"+name] = run(t, 3, "audit", exampleReport, "--as-of", asOf, "--due-within", "14d", "--framework", "cis-5.0", "-o", format)
+	}
+	write(t, files)
+	for _, dir := range []string{"docs/rules", "docs/schema"} {
+		found, err := filepath.Glob(dir + "/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if _, ok := files[filepath.ToSlash(f)]; !ok {
+				t.Errorf("%s is no longer generated: delete it", f)
+			}
+		}
+	}
+}
+
+// write compares each file with what it should hold, or writes it with -update.
+func write(t *testing.T, files map[string]string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, []byte(files[name]), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		got, err := os.ReadFile(name)
+		if err != nil {
+			t.Errorf("%v: run make generate", err)
+		} else if string(got) != files[name] {
+			t.Errorf("%s has drifted from the code: run make generate and read the diff", name)
+		}
+	}
+}
+
+// run is the program in this process, on a quiet machine with a fixed clock.
+func run(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	sys := cli.System{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }, Now: func() time.Time { return exampleTime }}
+	if got := cli.Run(context.Background(), args, sys); got != code {
+		t.Fatalf("keyreeve %s: exit %d, want %d\n%s", strings.Join(args, " "), got, code, errs.String())
+	}
+	return out.String()
+}
+
+func rulesPage(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("# Rules\n\nGenerated from the code by `make generate`. `keyreeve rules show RULE` prints the pages below, with the names of a real\nverdict when it is given an audit.\n\n")
+	b.WriteString("| rule | claim | severity | names elsewhere |\n|---|---|---|---|\n")
+	for _, e := range rule.Catalogue() {
+		var names []string
+		for _, a := range e.Aliases {
+			names = append(names, a.Scheme+" "+a.Name)
+		}
+		fmt.Fprintf(&b, "| [`%s`](rules/%s.md) | %s | %s | %s |\n", e.ID, e.ID, e.Title, e.Severity, strings.Join(names, "; "))
+	}
+	b.WriteString("\n## Built-in rulesets\n\n| ruleset | rules |\n|---|---|\n")
+	for _, name := range rule.BuiltinNames() {
+		rs, err := rule.Builtin(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, r := range rs.Rules {
+			ids = append(ids, fmt.Sprintf("`%s` (%s)", r.ID, r.Severity))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s |\n", name, strings.Join(ids, ", "))
+	}
+	b.WriteString("\n## Frameworks for `--framework`\n\n")
+	for _, f := range rule.Frameworks() {
+		fmt.Fprintf(&b, "- `%s`: %s\n", f.Slug, f.Name)
+	}
+	return b.String()
+}
+
+func cliPage(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("# Command line\n\nGenerated from the code by `make generate`.\n")
+	for _, c := range []string{"", "audit", "diff", "rules", "rules show", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
+		args := append(strings.Fields("help"), strings.Fields(c)...)
+		fmt.Fprintf(&b, "\n## keyreeve %s\n\n```\n%s\n```\n", c, strings.TrimSpace(run(t, 0, args...)))
+	}
+	return strings.ReplaceAll(b.String(), "## keyreeve \n", "## keyreeve\n")
+}
