@@ -62,31 +62,35 @@ func (b *book) tally() *tally {
 	return &tally{rows: make([][4]int, len(b.rows)), counts: make([]rule.Counts, len(b.rows))}
 }
 
-// users judges a batch of users of one account.
+// add judges a batch of users of one account.
 func (t *tally) add(b *book, a *fact.Account, from fact.Source, users []fact.User) {
-	now := b.judge.Now()
-	dueBy := now.Add(b.opt.DueWithin)
-	onlyCounts := b.opt.CountOnly && b.opt.DueWithin == 0 && !b.judge.Excepting()
 	for i := range users {
-		u := &users[i]
-		if u.Root {
-			t.rootSeen = true
-		} else {
-			t.users++
+		t.tell(&users[i], b.judge.Now())
+	}
+	if b.opt.CountOnly && b.opt.DueWithin == 0 && !b.judge.Excepting() {
+		b.judge.Count(a, from, users, t.counts)
+		return
+	}
+	dueBy := b.judge.Now().Add(b.opt.DueWithin)
+	for i := range users {
+		t.judgements = b.judge.User(a, from, &users[i], t.judgements[:0])
+		t.keep(b, &users[i], dueBy)
+	}
+}
+
+// tell counts the user and its keys.
+func (t *tally) tell(u *fact.User, now fact.Time) {
+	if u.Root {
+		t.rootSeen = true
+	} else {
+		t.users++
+	}
+	t.keys += len(u.Keys)
+	for k := range u.Keys {
+		if u.Keys[k].Active {
+			t.activeKeys++
+			t.age(u.Keys[k].Created, now)
 		}
-		for k := range u.Keys {
-			t.keys++
-			if u.Keys[k].Active {
-				t.activeKeys++
-				t.age(u.Keys[k].Created, now)
-			}
-		}
-		if onlyCounts {
-			b.judge.Count(a, from, u, t.counts)
-			continue
-		}
-		t.judgements = b.judge.User(a, from, u, t.judgements[:0])
-		t.keep(b, u, dueBy)
 	}
 }
 

@@ -50,13 +50,13 @@ func (a *arena) room() int {
 	return len(a.keys)
 }
 
-// user adds a user, which the caller must set as a whole.
+// user adds a user. Used memory still holds the one of an earlier batch.
 func (a *arena) user() *fact.User {
 	a.users = a.users[:len(a.users)+1]
 	return &a.users[len(a.users)-1]
 }
 
-// key adds a key, for which room was made and which the caller must set as a whole.
+// key adds a key, for which room was made. Used memory still holds the one of an earlier batch.
 func (a *arena) key() *fact.Key {
 	a.keys = a.keys[:len(a.keys)+1]
 	return &a.keys[len(a.keys)-1]

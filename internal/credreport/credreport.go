@@ -44,7 +44,7 @@ type Batch struct {
 
 // Release gives the memory of the batch back for a later one, which spares a large report nearly all
 // allocations. After it nothing of the batch may be used: no user, no key, no string but clones of them.
-// All of it is overwritten by a later batch. Calling it is optional; a second call does nothing.
+// All of it is overwritten by a later batch, but for what a report cannot say: leave these fields alone. Calling it is optional; a second call does nothing.
 func (b Batch) Release() {
 	if b.arena == nil || !b.arena.lent.CompareAndSwap(int64(b.Seq), notLent) {
 		return
@@ -69,7 +69,7 @@ type Report struct {
 
 // chunkSize is how much a worker parses at a time: small enough for the second-level cache with the users
 // made from it, large enough that handing it over costs nothing.
-const chunkSize = 128 << 10
+const chunkSize = 256 << 10
 
 // Read reads one report from r and hands its users to each, batch by batch. Several goroutines call each
 // at once and in no order; when Read returns, all have ended. A file with a header and no row is legal.

@@ -214,11 +214,12 @@ func (p *parser) place(c *cells) (problem string) {
 func (p *parser) add(c *cells, path string) {
 	p.sawRoot = p.sawRoot || path == ""
 	u := p.arena.user()
-	*u = fact.User{
-		Name: c.user, ARN: c.arn, Path: path, Root: path == "", Created: c.times[timeCreated].past(),
-		Password: c.flags[flagPassword], MFA: c.flags[flagMFA], PasswordLastUsed: c.times[timePasswordUsed].passwordUse(),
-		KeysRead: true,
-	}
+	// All that a report can say is set; the rest of the memory is zero from the start.
+	u.Name, u.ARN, u.Path, u.Root = c.user, c.arn, path, path == ""
+	u.Created = c.times[timeCreated].past()
+	u.Password, u.MFA = c.flags[flagPassword], c.flags[flagMFA]
+	u.PasswordLastUsed = c.times[timePasswordUsed].passwordUse()
+	u.KeysRead, u.Keys = true, nil
 	start := p.arena.room()
 	p.key(1, c.flags[flagActive1], c.times[timeRotated1], c.times[timeUsed1], c.texts[textRegion1], c.texts[textService1])
 	p.key(2, c.flags[flagActive2], c.times[timeRotated2], c.times[timeUsed2], c.texts[textRegion2], c.texts[textService2])
@@ -236,10 +237,8 @@ func (p *parser) key(slot int, active flag, rotated, used stamp, region, service
 		return
 	}
 	k := p.arena.key()
-	*k = fact.Key{
-		Slot: slot, Active: active == fact.Yes, Created: rotated.past(),
-		LastUsed: fact.Use{At: used.keyUse(), Region: region, Service: service},
-	}
+	k.Slot, k.Active, k.Created = slot, active == fact.Yes, rotated.past()
+	k.LastUsed.At, k.LastUsed.Region, k.LastUsed.Service = used.keyUse(), region, service
 	if k.Active {
 		p.activeKeys++
 	}

@@ -128,23 +128,26 @@ func (j *Judge) User(a *fact.Account, from fact.Source, u *fact.User, out []Judg
 // Counts are how often each result came out for one rule, by Result.
 type Counts [Undecided + 1]int
 
-// Count judges u like User and adds the results to counts, which has a place for each of Rules: for those who only
+// Count judges users like User and adds the results to counts, which has a place for each of Rules: for those who only
 // count. Exceptions do not count here: ask Excepting first.
-func (j *Judge) Count(a *fact.Account, from fact.Source, u *fact.User, counts []Counts) {
+func (j *Judge) Count(a *fact.Account, from fact.Source, users []fact.User, counts []Counts) {
 	d := j.docket(from)
-	if d.scoped || u.Root || !u.KeysRead {
-		j.each(a, from, u, func(rule, _ int, o Outcome) { counts[rule][o.Result]++ })
-		return
-	}
-	// The same for most users, without a call for each outcome: a report may have a million of them.
-	for i := range d.users {
-		c := &d.users[i]
-		counts[c.rule][c.judge(c.params, u, nil, j.now).Result]++
-	}
-	for k := range u.Keys {
-		for i := range d.keys {
-			c := &d.keys[i]
-			counts[c.rule][c.judge(c.params, u, &u.Keys[k], j.now).Result]++
+	for i := range users {
+		u := &users[i]
+		if d.scoped || u.Root || !u.KeysRead {
+			j.each(a, from, u, func(rule, _ int, o Outcome) { counts[rule][o.Result]++ })
+			continue
+		}
+		// The same for most users, without a call for each outcome: a report may have a million of them.
+		for n := range d.users {
+			c := &d.users[n]
+			counts[c.rule][c.judge(c.params, u, nil, j.now).Result]++
+		}
+		for k := range u.Keys {
+			for n := range d.keys {
+				c := &d.keys[n]
+				counts[c.rule][c.judge(c.params, u, &u.Keys[k], j.now).Result]++
+			}
 		}
 	}
 }
