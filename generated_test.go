@@ -100,7 +100,9 @@ func rulesPage(t *testing.T) string {
 	for _, e := range rule.Catalogue() {
 		var names []string
 		for _, a := range e.Aliases {
-			names = append(names, a.Scheme+" "+a.Name)
+			if !strings.HasPrefix(a.Scheme, "CIS") { // a dozen versions of it: on the rule's own page
+				names = append(names, a.Scheme+" "+a.Name)
+			}
 		}
 		fmt.Fprintf(&b, "| [`%s`](rules/%s.md) | %s | %s | %s |\n", e.ID, e.ID, e.Title, e.Severity, strings.Join(names, "; "))
 	}

@@ -135,7 +135,7 @@ func (b *book) weighAge(acc *account, a *finding.Audit) {
 		acc.stale(fmt.Sprintf("the evidence was made %s, %s before the instant judged at; at most %s is allowed", made, roundedAge(now.Sub(made)), limit))
 	case made.Known() && now.Sub(made) > FreshEvidence:
 		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s is %s old; AWS makes a new report every four hours at most", name, roundedAge(now.Sub(made))))
-	case made.Unknown() && limit > 0 && !(e.Newest.Known() && now.Sub(e.Newest) <= limit):
+	case made.Unknown() && limit > 0 && (!e.Newest.Known() || now.Sub(e.Newest) > limit):
 		acc.stale("a CSV does not state when it was made, and no date in it shows that it is recent enough; use the JSON reply of get-credential-report")
 	}
 }

@@ -211,7 +211,7 @@ func TestReader_tellsKindsOfTroubleApart(t *testing.T) {
 				continue
 			}
 			var e *awsiam.Error
-			if !errors.Is(err, want) || !errors.As(err, &e) || e.Action != action || e.Hint() == "" && want != awsiam.ErrUnusable {
+			if !errors.Is(err, want) || !errors.As(err, &e) || e.Action != action || e.Hint() == "" && !errors.Is(want, awsiam.ErrUnusable) {
 				t.Errorf("%s of %s: %v, want %v", kind, action, err, want)
 			}
 		}

@@ -84,7 +84,7 @@ type app struct {
 // Run carries out one command line and returns its exit code.
 func Run(ctx context.Context, args []string, sys System) int {
 	a := &app{sys: sys, version: Version()}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // cobra hands ctx to each command
 	root.SetArgs(args)
 	root.SetIn(sys.Stdin)
 	root.SetOut(sys.Stdout)

@@ -40,7 +40,7 @@ func (a *app) manHeader() *doc.GenManHeader {
 
 // writeMan writes the page of c and of every command under it.
 func (a *app) writeMan(c *cobra.Command, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // G301: manual pages are for everybody
 		return fmt.Errorf("write manual pages: %w", err)
 	}
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-") + ".1"

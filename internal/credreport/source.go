@@ -54,7 +54,7 @@ func open(r io.Reader, name string) (*source, error) {
 // peek returns the first bytes of br, after the byte order mark, without taking them.
 func peek(br *bufio.Reader, name string) (string, error) {
 	start, err := br.Peek(peekSize)
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is a broken stream, not its end
+	if err != nil && err != io.EOF {
 		return "", sourceError(err, name)
 	}
 	if bytes.HasPrefix(start, []byte(bom)) {

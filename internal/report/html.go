@@ -93,7 +93,7 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 		t.count(s)
 	}
 	p := &htmlPage{
-		Style: template.CSS(pageStyle), Script: template.JS(pageScript),
+		Style: template.CSS(pageStyle), Script: template.JS(pageScript), //nolint:gosec // G203: our own embedded files
 		Audit: a, AsOf: minute(fact.At(a.AsOf)), Rules: a.Summary, Many: len(a.Accounts) > 1, Chart: ageChart(a),
 		Rows: htmlRows(a, o), Title: htmlTitle(a),
 	}

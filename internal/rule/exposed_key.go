@@ -29,6 +29,7 @@ func exposedKey() Kind {
 				return "whether AWS found a key of the user exposed is unknown: " + o.Missing.String(), nil
 			case Passes:
 				return "no quarantine policy is attached", nil
+			case Fails, Inapplicable:
 			}
 			names := strings.Join(u.Policies, ", ")
 			return "AWS found a key of this user exposed and attached " + names, map[string]any{"policies": names}

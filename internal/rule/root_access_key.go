@@ -29,6 +29,7 @@ func rootAccessKey() Kind {
 				return "whether root has access keys is unknown: " + o.Missing.String(), nil
 			case Passes:
 				return "root has no access key", nil
+			case Fails, Inapplicable:
 			}
 			if !u.KeysRead { // live evidence tells only that there are some
 				return "root has access keys; nothing can limit what they may do", nil

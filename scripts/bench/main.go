@@ -58,7 +58,7 @@ func bench(keyreeve string, users, rounds int) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	report := filepath.Join(dir, "credential_report.csv")
 	size, err := generate(report, users)
 	if err != nil {
