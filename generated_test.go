@@ -46,6 +46,13 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 		files["examples/"+name] = run(t, 3, "audit", exampleReport, "--as-of", asOf, "--due-within", "14d", "--framework", "cis-5.0", "-o", format)
 	}
 	write(t, files)
+	// The example files that are written by hand must do what they say.
+	own := run(t, 3, "audit", exampleReport, "--as-of", asOf, "--ruleset", "examples/ruleset.yaml", "--exceptions", "examples/exceptions.yaml", "-o", "json")
+	for _, want := range []string{`"rule": "key-age-60"`, `"rule": "no-keys-for-people"`, `"status": "excepted"`} {
+		if !strings.Contains(own, want) {
+			t.Errorf("the example ruleset and exceptions give no %s", want)
+		}
+	}
 	for _, dir := range []string{"docs/rules", "docs/schema"} {
 		found, err := filepath.Glob(dir + "/*")
 		if err != nil {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"strconv"
 
 	"charm.land/lipgloss/v2"
 
@@ -29,6 +30,7 @@ func writeSummary(w *bufio.Writer, a *finding.Audit, o Options) error {
 	return nil
 }
 
+// summaryTable writes plain digits, for people cut columns out of it.
 func summaryTable(p *page, a *finding.Audit) {
 	total := a.Totals()
 	total.Rule = "all"
@@ -37,7 +39,7 @@ func summaryTable(p *page, a *finding.Audit) {
 	for _, r := range rows {
 		nameWidth = max(nameWidth, lipgloss.Width(clean(r.Rule)))
 		for _, s := range finding.Statuses() {
-			n = max(n, len(number(countOf(r, s))))
+			n = max(n, len(strconv.Itoa(countOf(r, s))))
 		}
 	}
 	// Eight columns of severity and four counts have to fit beside the name.
@@ -64,7 +66,7 @@ func summaryTable(p *page, a *finding.Audit) {
 			case s == finding.Unknown:
 				tn = warn
 			}
-			p.put(" " + p.style(tn, rightText(number(c), n)))
+			p.put(" " + p.style(tn, rightText(strconv.Itoa(c), n)))
 		}
 		p.put("\n")
 	}

@@ -24,6 +24,10 @@ func (t *text) due() {
 }
 
 func (t *text) dueList() {
+	width := 0
+	for i := range t.audit.Due {
+		width = max(width, lipgloss.Width(clean(t.audit.Due[i].Rule)))
+	}
 	for i := range t.audit.Due {
 		v := &t.audit.Due[i]
 		t.put("  " + t.style(severityTone(v.Severity), severityMark(v.Severity)) + "  ")
@@ -34,7 +38,7 @@ func (t *text) dueList() {
 		if len(t.audit.Accounts) > 1 {
 			who += " in " + clean(v.Account.ID)
 		}
-		t.flow(8, 10, piece{minute(v.Due), strong}, piece{clean(v.Rule), normal}, piece{who, normal})
+		t.flow(8, 10, piece{minute(v.Due), strong}, piece{cellText(clean(v.Rule), min(width, t.width/2)), normal}, piece{who, normal})
 	}
 }
 

@@ -13,11 +13,8 @@ import (
 // until a history of our own knows better.
 func inactiveKey() Kind {
 	return Kind{
-		Name: "inactive-key", Subject: ForKey, Params: []string{"max_inactive"}, Default: Params{MaxInactive: 90 * Day},
+		Name: "inactive-key", Subject: ForKey, Keys: InactiveKey, Params: []string{"max_inactive"}, Default: Params{MaxInactive: 90 * Day},
 		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			if k.Active {
-				return inapplicable()
-			}
 			if !k.Created.Known() {
 				return undecided(MissingCreated)
 			}

@@ -13,11 +13,8 @@ import (
 // the key: AWS keys do not change, a rotation is a new key.
 func keyAge() Kind {
 	return Kind{
-		Name: "key-age", Subject: ForKey, Params: []string{"max_age"}, Default: Params{MaxAge: 90 * Day},
+		Name: "key-age", Subject: ForKey, Keys: ActiveKey, Params: []string{"max_age"}, Default: Params{MaxAge: 90 * Day},
 		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			if !k.Active {
-				return inapplicable()
-			}
 			if !k.Created.Known() {
 				return undecided(MissingCreated)
 			}

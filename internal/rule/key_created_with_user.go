@@ -15,10 +15,10 @@ import (
 func keyCreatedWithUser() Kind {
 	apart := func(u *fact.User, k *fact.Key) time.Duration { return k.Created.Sub(u.Created).Abs() }
 	return Kind{
-		Name: "key-created-with-user", Subject: ForKey, Params: []string{"window"}, Default: Params{Window: time.Minute},
+		Name: "key-created-with-user", Subject: ForKey, Keys: ActiveKey, Params: []string{"window"}, Default: Params{Window: time.Minute},
 		Judge: func(p *Params, u *fact.User, k *fact.Key, _ fact.Time) Outcome {
 			switch {
-			case !k.Active || u.Password == fact.No:
+			case u.Password == fact.No:
 				return inapplicable()
 			case u.Password == fact.Unknown:
 				return undecided(MissingPassword)

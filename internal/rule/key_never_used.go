@@ -15,10 +15,10 @@ import (
 // where its last use could not be read.
 func keyNeverUsed() Kind {
 	return Kind{
-		Name: "key-never-used", Subject: ForKey, Params: []string{"grace", "console_only"}, Default: Params{Grace: 7 * Day},
+		Name: "key-never-used", Subject: ForKey, Keys: ActiveKey, Params: []string{"grace", "console_only"}, Default: Params{Grace: 7 * Day},
 		Judge: func(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome {
 			switch {
-			case !k.Active || p.ConsoleOnly && u.Password == fact.No:
+			case p.ConsoleOnly && u.Password == fact.No:
 				return inapplicable()
 			case p.ConsoleOnly && u.Password == fact.Unknown:
 				return undecided(MissingPassword)

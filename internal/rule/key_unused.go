@@ -25,11 +25,8 @@ func keyUnused() Kind {
 		}
 	}
 	return Kind{
-		Name: "key-unused", Subject: ForKey, Params: []string{"max_unused"}, Default: Params{MaxUnused: 90 * Day},
+		Name: "key-unused", Subject: ForKey, Keys: ActiveKey, Params: []string{"max_unused"}, Default: Params{MaxUnused: 90 * Day},
 		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			if !k.Active {
-				return inapplicable()
-			}
 			from, missing := idleSince(k)
 			end := from.Add(p.MaxUnused)
 			switch {

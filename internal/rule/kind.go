@@ -26,6 +26,27 @@ const (
 	ForRoot Subject = "root" // the root user
 )
 
+// KeyState says which access keys a kind with the subject ForKey judges; the others get no verdict.
+type KeyState uint8
+
+const (
+	AnyKey KeyState = iota
+	ActiveKey
+	InactiveKey
+)
+
+// holds tells whether a key of that status is judged.
+func (s KeyState) holds(active bool) bool {
+	switch s {
+	case ActiveKey:
+		return active
+	case InactiveKey:
+		return !active
+	default:
+		return true
+	}
+}
+
 // Remedy is what the sources teach to do about a failing verdict.
 type Remedy string
 
@@ -55,11 +76,12 @@ type Params struct {
 type Kind struct {
 	Name    string
 	Subject Subject
+	Keys    KeyState // with ForKey
 	Params  []string // names, as in a ruleset file, of the thresholds it uses
 	Default Params
 	// NeedsLive: a report on disk cannot answer it. There it is not judged, and the audit says so.
 	NeedsLive bool
-	// Judge must not keep u or k. k is nil unless Subject is ForKey.
+	// Judge must not keep u or k. k is nil unless Subject is ForKey, and then of a status that Keys holds.
 	Judge func(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome
 	// Explain says in one sentence, and in facts by snake_case name, why o came out.
 	Explain func(p *Params, u *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any)

@@ -34,9 +34,11 @@ type Judge struct {
 
 // docket lists, for one source of evidence, the checks of the rules that it can answer, by Kind.Subject.
 type docket struct {
-	from              fact.Source
-	root, users, keys []check
-	scoped            bool // some rule has a scope
+	from             fact.Source
+	root, users      []check
+	keys             []check // about keys of any status: for those that could not be read
+	active, inactive []check // those of keys that judge a key of that status
+	scoped           bool    // some rule has a scope
 }
 
 // check is what judging needs of a rule, close together.
@@ -64,6 +66,12 @@ func NewJudge(rs *Ruleset, exceptions *Exceptions, now fact.Time) *Judge {
 				d.root = append(d.root, c)
 			case ForKey:
 				d.keys = append(d.keys, c)
+				if r.Kind.Keys.holds(true) {
+					d.active = append(d.active, c)
+				}
+				if r.Kind.Keys.holds(false) {
+					d.inactive = append(d.inactive, c)
+				}
 			case ForUser:
 				d.users = append(d.users, c)
 			}
@@ -71,6 +79,14 @@ func NewJudge(rs *Ruleset, exceptions *Exceptions, now fact.Time) *Judge {
 		j.dockets[n] = d
 	}
 	return j
+}
+
+// of are the checks for a key of that status.
+func (d *docket) of(active bool) []check {
+	if active {
+		return d.active
+	}
+	return d.inactive
 }
 
 // docket of a source; empty for one that does not exist.
@@ -144,8 +160,9 @@ func (j *Judge) Count(a *fact.Account, from fact.Source, users []fact.User, coun
 			counts[c.rule][c.judge(c.params, u, nil, j.now).Result]++
 		}
 		for k := range u.Keys {
-			for n := range d.keys {
-				c := &d.keys[n]
+			checks := d.of(u.Keys[k].Active)
+			for n := range checks {
+				c := &checks[n]
 				counts[c.rule][c.judge(c.params, u, &u.Keys[k], j.now).Result]++
 			}
 		}
@@ -168,7 +185,7 @@ func (j *Judge) each(a *fact.Account, from fact.Source, u *fact.User, found func
 		j.eachUnread(d.keys, a, u, found)
 	}
 	for k := range u.Keys {
-		j.eachRule(d.keys, a, u, k, found)
+		j.eachRule(d.of(u.Keys[k].Active), a, u, k, found)
 	}
 }
 
