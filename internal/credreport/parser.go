@@ -230,10 +230,10 @@ func (p *parser) add(c *cells, path string) {
 	p.names.add(c.user, c.shared, p.row)
 }
 
-// key adds the key of a slot, if there is one: if it has a date, or is said to be active without one.
-// Such a contradiction is never dropped; the key's creation is then unknown.
+// key adds the key of a slot, if there is one: if it has a date, is said to be active or used without one, or if
+// the date is said to exist and be unknown. A contradiction is never dropped; the key's creation is then unknown.
 func (p *parser) key(slot int, active flag, rotated, used stamp, region, service string) {
-	if rotated.word != wordDate && active != fact.Yes {
+	if rotated.word != wordDate && active != fact.Yes && rotated.word != wordNoInformation && used.word != wordDate {
 		return
 	}
 	k := p.arena.key()

@@ -76,7 +76,7 @@ func plainUser(cell func(string) string) (fact.User, []fact.Time) {
 		active := plainFlag(cell(prefix+"active")) == fact.Yes
 		created, used := plainTime(cell(prefix+"last_rotated"), ""), plainTime(cell(prefix+"last_used_date"), "N/A")
 		dates = append(dates, created, used)
-		if !active && !created.Known() {
+		if !active && !created.Known() && !used.Known() && cell(prefix+"last_rotated") != "no_information" {
 			continue
 		}
 		text := func(name string) string {

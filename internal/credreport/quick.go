@@ -110,7 +110,7 @@ func (p *parser) quickKey(s string, i int, c *cells, slot int) int {
 	const none = "false,N/A,N/A,N/A,N/A,"
 	if len(s) >= i+len(none) && same22(s[i:], none) {
 		c.flags[flagActive1+slot] = fact.No
-		c.times[timeRotated1+2*slot] = stamp{word: wordNA}
+		c.times[timeRotated1+2*slot], c.times[timeUsed1+2*slot] = stamp{word: wordNA}, stamp{word: wordNA}
 		return i + len(none)
 	}
 	if i = quickFlag(s, i, &c.flags[flagActive1+slot]); i == 0 {

@@ -144,7 +144,7 @@ func (q *queue) take(ctx context.Context) (chunk, bool) {
 // lock tries for about as long as another worker takes to read a chunk, some tens of microseconds, before it goes
 // to sleep: to be woken again takes longer.
 func (q *queue) lock() {
-	for range 100_000 {
+	for range 30_000 {
 		if q.mu.TryLock() {
 			return
 		}

@@ -17,8 +17,8 @@ func isCIS(framework string) bool { return strings.HasPrefix(framework, "CIS AWS
 // Resolve turns the id of a catalogue rule, or a name that rules have elsewhere, into ids in catalogue order,
 // without regard to case. Names are those of Conformity (IAM-043), Security Hub (IAM.3), AWS Config and Prowler,
 // and a control together with its framework (cis-5.0:1.13, CIS 5.0.0 1.13, nist-800-53-r5:AC-2(3)). A name that
-// several rules have gives them all. A control number alone is taken only where every version of CIS AWS
-// Foundations that has it means the same rules. The error lists choices or near names.
+// several rules have gives them all. A number of CIS AWS Foundations needs its version. The error lists choices or near
+// names.
 func Resolve(idOrAlias string) ([]string, error) {
 	name := strings.TrimSpace(idOrAlias)
 	if c, ok := entry(strings.ToLower(name)); ok {
@@ -30,8 +30,8 @@ func Resolve(idOrAlias string) ([]string, error) {
 	if ids := byControl(name); len(ids) > 0 {
 		return ids, nil
 	}
-	if ids, err := byNumber(name); len(ids) > 0 || err != nil {
-		return ids, err
+	if choices := byNumber(name); len(choices) > 0 {
+		return nil, fmt.Errorf("rule %q is a number without its version\nhint: %s", idOrAlias, choicesHint(choices))
 	}
 	if near := nearest(name, allNames()); len(near) > 0 {
 		return nil, fmt.Errorf("unknown rule %q\nhint: did you mean %s?", idOrAlias, orList(near))
@@ -80,31 +80,28 @@ func serving(framework, control string) []string {
 	return ids
 }
 
-// byNumber reads a bare control number of CIS AWS Foundations, with or without CIS before it.
-func byNumber(name string) ([]string, error) {
+// byNumber lists what a number of CIS AWS Foundations without a version, with or without CIS before it, may stand for.
+// The benchmark counts anew in each version: 1.13 was one key a user and became rotation. So even a number that one version
+// alone has is not taken.
+func byNumber(name string) []string {
 	number := strings.TrimSpace(strings.TrimPrefix(strings.ToLower(name), "cis"))
-	var first []string
 	var choices []string
-	same := true
 	for _, f := range Frameworks() {
 		if !isCIS(f.Name) {
 			continue
 		}
-		ids := serving(f.Name, number)
-		if len(ids) == 0 {
-			continue
+		if ids := serving(f.Name, number); len(ids) > 0 {
+			choices = append(choices, fmt.Sprintf("%s:%s (%s)", f.Slug, number, strings.Join(ids, ", ")))
 		}
-		choices = append(choices, fmt.Sprintf("%s:%s (%s)", f.Slug, number, strings.Join(ids, ", ")))
-		if first == nil {
-			first = ids
-		}
-		same = same && slices.Equal(first, ids)
 	}
-	if !same {
-		return nil, fmt.Errorf("%q means different rules in different versions of CIS AWS Foundations\nhint: one of %s",
-			name, strings.Join(choices, "; "))
+	return choices
+}
+
+func choicesHint(choices []string) string {
+	if len(choices) == 1 {
+		return "write " + choices[0]
 	}
-	return first, nil
+	return "one of " + strings.Join(choices, "; ")
 }
 
 func allNames() []string {

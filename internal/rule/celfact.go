@@ -261,6 +261,8 @@ var celEnvs = sync.OnceValues(func() (map[Subject]*cel.Env, error) {
 		// All but has(): whether a fact is there is not the same question as whether it was read.
 		cel.ClearMacros(), cel.Macros(cel.AllMacro, cel.ExistsMacro, cel.ExistsOneMacro, cel.MapMacro, cel.MapFilterMacro, cel.FilterMacro),
 		cel.Variable("user", objectType("user")), cel.Variable("account", objectType("account")), cel.Variable("now", cel.TimestampType),
+		// A constant that cannot be read would make every verdict unknown, on the day it is first needed.
+		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals()),
 	)
 	if err != nil {
 		return nil, err

@@ -17,8 +17,9 @@ import (
 // clause. Left out on purpose: ids that are a source's own spelling and not the framework's (ac_1 and ac_6 for
 // NIST CSF 2.0, a suffix .aws.iam.N for ENS), IAM.26 for unused keys (that control is about certificates) and
 // IAM.22 as a part of AWS FSBP (Security Hub's page relates it to CIS and NIST 800-171 only; two scanners say otherwise).
-// NIST 800-53 r5 is Security Hub's short list, not the long sample mappings; the 800-53 ids of the setup control come
-// from a page that names no revision.
+// NIST 800-53 r5 is Security Hub's short list, not the long sample mappings; for key-unused-45, which Security Hub relates
+// to no 800-53 control, it is what Prowler's mapping gives of that list. The 800-53 ids of the setup control come from a
+// page that names no revision.
 //
 //go:embed data/controls.json
 var controlsJSON []byte
@@ -189,36 +190,19 @@ func WithFramework(rs *Ruleset, f Framework) *Ruleset {
 	return &out
 }
 
-// serves lists the catalogue rules whose controls r serves as well: its own id's and, for an instance of the
-// user, those of its kind. Never one that is stricter than r: a key-age of 120 days serves no 90-day control.
+// serves lists the catalogue rules whose controls r serves too: those of its kind with exactly its thresholds, and of them
+// its own alone where r is in the catalogue. A looser rule passes what the control fails, a stricter one fails what it
+// passes, and a scoped one says nothing of the rest of the account: none of them speaks for a control.
 func serves(r *Rule) []string {
+	if r.Scope != nil {
+		return nil
+	}
 	var ids []string
 	_, known := entry(r.ID)
 	for _, c := range catalogue() {
-		if c.kind == r.Kind.Name && (!known || c.id == r.ID) && asStrict(&r.Params, c) {
+		if c.kind == r.Kind.Name && c.params == r.Params && (!known || c.id == r.ID) {
 			ids = append(ids, c.id)
 		}
 	}
 	return ids
-}
-
-// asStrict tells whether an instance with thresholds p fails whatever c fails.
-func asStrict(p *Params, c catalogued) bool {
-	want := c.params
-	switch c.kind {
-	case "key-age":
-		return p.MaxAge <= want.MaxAge
-	case "key-created-with-user":
-		return p.Window >= want.Window
-	case "multiple-active-keys":
-		return p.MaxActive <= want.MaxActive
-	case "key-unused":
-		return p.MaxUnused <= want.MaxUnused
-	case "key-never-used":
-		return p.Grace <= want.Grace && (want.ConsoleOnly || !p.ConsoleOnly)
-	case "inactive-key":
-		return p.MaxInactive <= want.MaxInactive
-	default:
-		return true
-	}
 }

@@ -62,6 +62,8 @@ func TestControls_ofTheShortLists(t *testing.T) {
 	for _, c := range []struct{ rule, framework, want string }{
 		{"key-age-90", "nist-800-53-r5", "AC-2(1) AC-2(3) AC-3(15)"},
 		{"key-unused-90", "NIST 800-53 r5", "AC-2(1) AC-2(3) AC-3(15)"},
+		{"key-unused-45", "nist-800-53-r5", "AC-2(1) AC-2(3) AC-3(15)(a) AC-3(15)(b)"}, // no source gives AC-3(15) itself
+		{"key-created-with-user", "asd-essential-eight-nov-2023", "E8-4.2"}, {"multiple-active-keys", "ASD Essential Eight Nov 2023", "E8-4.2"},
 		{"key-created-with-user", "nist-800-53", "AC-3 AC-6(2) AC-6(5) MP-2"},
 		{"key-created-with-user", "cis-controls-v6", "16"}, {"key-created-with-user", "cis-controls-v7", "16"},
 		{"key-unused-45", "aws-fsbp", ""}, {"key-unused-90", "aws-fsbp", "IAM.8"}, {"key-unused-45", "aws-security-hub", "IAM.22"},
@@ -122,6 +124,29 @@ func TestWithFramework_addsOnceAndLeavesTheRulesetAlone(t *testing.T) {
 	with := WithFramework(WithFramework(rs, f), f)
 	if count(rs) != 0 || count(with) != 3 {
 		t.Errorf("before %d, after %d, want 0 and 3", count(rs), count(with))
+	}
+}
+
+func TestWithFramework_leavesOutWhatIsNotTheControl(t *testing.T) {
+	f, err := FindFramework("nist-800-53-r4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		text string
+		want bool
+	}{
+		{"  - id: key-age-90\n", true},
+		{"  - id: mine\n    kind: key-age\n    severity: low\n    max_age: 90d\n", true},
+		{"  - id: key-age-60\n    kind: key-age\n    severity: low\n    max_age: 60d\n", false},
+		{"  - id: key-age-90\n    scope: {users: [\"ci-*\"]}\n", false},
+		{"  - id: root-access-key\n    scope: {accounts: [\"111122223333\"]}\n", false},
+	} {
+		r := WithFramework(loaded(t, "rules:\n"+c.text), f).Rules[0]
+		got := slices.ContainsFunc(r.Controls, func(c finding.Control) bool { return c.Framework == f.Name })
+		if got != c.want || !c.want && len(r.Controls) != 0 {
+			t.Errorf("%s carries %v", c.text, r.Controls)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -84,7 +83,7 @@ func (s *source) expression(n ast.Node, what string, subject Subject) *expressio
 	checked, issues := env.Compile(text)
 	if issues.Err() != nil {
 		for _, e := range issues.Errors() {
-			s.celMistake(n, what, e)
+			s.celMistake(n, what, text, e)
 		}
 		return nil
 	}
@@ -98,45 +97,6 @@ func (s *source) expression(n ast.Node, what string, subject Subject) *expressio
 		return nil
 	}
 	return &expression{text, program}
-}
-
-// celMistake places an error of CEL in the YAML file: to the column where the expression stands on one line.
-func (s *source) celMistake(n ast.Node, what string, e *cel.Error) {
-	message, _, _ := strings.Cut(e.Message, "\n")
-	line, column := e.Location.Line(), e.Location.Column()+1 // CEL counts columns from 0
-	m := s.mistakeAt(n.GetToken(), celHint(message), fmt.Sprintf("%s: %s (CEL %d:%d)", what, message, line, column))
-	if v, ok := n.(*ast.StringNode); ok && m.line > 0 && !strings.Contains(v.Value, "\n") {
-		if at := strings.Index(m.quote, v.Value); at >= 0 {
-			m.column = len([]rune(m.quote[:at])) + column
-		}
-	}
-	s.mistakes = append(s.mistakes, m)
-}
-
-// celHint helps with a field or variable that does not exist.
-func celHint(message string) string {
-	for _, prefix := range []string{"undefined field '", "undeclared reference to '"} {
-		if rest, ok := strings.CutPrefix(message, prefix); ok {
-			name, _, _ := strings.Cut(rest, "'")
-			var known []string
-			for _, t := range celTypes() {
-				for _, f := range t.fields {
-					known = append(known, t.name+"."+f.name)
-				}
-			}
-			var near []string
-			for _, k := range known {
-				if _, field, _ := strings.Cut(k, "."); len(nearest(name, []string{field})) > 0 {
-					near = append(near, k)
-				}
-			}
-			if len(near) > 0 {
-				return "did you mean " + orList(near) + "?"
-			}
-			return "there are now, " + strings.Join(known, ", ")
-		}
-	}
-	return ""
 }
 
 // customRule is what a rule of kind custom was read into.

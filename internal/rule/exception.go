@@ -36,17 +36,20 @@ func ParseExceptions(name string, data []byte, asOf, today time.Time) (*Exceptio
 	return parseExceptions(name, data, asOf, today, true)
 }
 
-// ParseExceptionsSection reads the section exceptions of a file that holds other sections too, which it leaves
-// alone. A file without the section has no exceptions.
+// ParseExceptionsSection reads the section exceptions of a file that holds other sections too, such as the settings
+// file; it leaves these alone. A file without the section has no exceptions, nor has one that is empty or all comments.
 func ParseExceptionsSection(name string, data []byte, asOf, today time.Time) (*Exceptions, error) {
 	return parseExceptions(name, data, asOf, today, false)
 }
 
 func parseExceptions(name string, data []byte, asOf, today time.Time, alone bool) (*Exceptions, error) {
-	s := &source{name: name}
+	s := &source{name: name, mayBeEmpty: !alone}
 	root := s.parse(data)
+	if err := s.err(); err != nil {
+		return nil, err
+	}
 	if root == nil {
-		return nil, s.err()
+		return &Exceptions{}, nil
 	}
 	var list ast.Node
 	if alone {
@@ -86,13 +89,18 @@ func (s *source) exception(n ast.Node, asOf, today time.Time) *exception {
 		return nil
 	}
 	x := &exception{where: s.mistakeAt(placeOf(n), "", "")}
-	x.Account, x.User = "*", "*"
+	x.Account, x.User = "*", "*" // a user that is left out stands beside a key
 	x.Origin = originOf(x.where)
 	for _, name := range []string{"rule", "reason", "owner", "expires"} {
 		if _, ok := f[name]; !ok {
 			m := s.mistakeAt(placeOf(n), hintFor(name), "exception without "+name)
 			s.mistakes = append(s.mistakes, m)
 		}
+	}
+	_, user := f["user"]
+	if _, key := f["key"]; !user && !key {
+		// A forgotten line must not accept the risk of everybody.
+		s.mistakes = append(s.mistakes, s.mistakeAt(placeOf(n), hintFor("user"), "exception without user or key"))
 	}
 	if v, ok := f["rule"]; ok {
 		x.where = s.mistakeAt(v.value.GetToken(), "", "")
@@ -131,6 +139,8 @@ func hintFor(name string) string {
 	switch name {
 	case "rule":
 		return `say which rule it is about, such as key-age-90, or "*" for every rule`
+	case "user":
+		return `say whom it is about: a user, the id of a key, or user: "*" for everybody`
 	case "reason":
 		return "say why the risk is accepted"
 	case "owner":
@@ -149,8 +159,8 @@ func (s *source) exceptedRules(n ast.Node) (string, []string) {
 	if err != nil && strings.Contains(name, "*") {
 		s.wrong(n, `name one rule, or "*" for every rule`, "rule %q is a glob", name)
 	}
-	if _, ambiguous := byNumber(name); ambiguous != nil {
-		s.wrong(n, "", "%s", ambiguous)
+	if choices := byNumber(name); len(choices) > 0 {
+		s.wrong(n, choicesHint(choices), "rule %q is a number without its version", name)
 	}
 	return name, append(ids, name) // a rule of the user's ruleset may have the name; Check looks
 }
@@ -219,6 +229,18 @@ func (e *Exceptions) Check(rs *Ruleset) error {
 		s.mistakes = append(s.mistakes, &m)
 	}
 	return s.err()
+}
+
+// Fresh is a copy of e that has covered nothing yet, for a judging whose outcome is thrown away.
+func (e *Exceptions) Fresh() *Exceptions {
+	if e == nil {
+		return nil
+	}
+	out := &Exceptions{}
+	for _, x := range e.list {
+		out.list = append(out.list, &exception{Exception: x.Exception, expired: x.expired, rules: x.rules, where: x.where})
+	}
+	return out
 }
 
 // MergeExceptions joins lists, such as the section of the config file and a file of its own; nil ones are empty.

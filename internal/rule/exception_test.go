@@ -12,6 +12,8 @@ import (
 
 var asOf = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
+const everybody = "    user: \"*\"\n" + accepted
+
 const accepted = "    reason: vendor\n    owner: payments@example.com\n    expires: 2027-03-31\n"
 
 func parsed(t *testing.T, text string) *Exceptions {
@@ -42,17 +44,20 @@ func TestParseExceptions_readsWhatTheContractShows(t *testing.T) {
 	}
 }
 
-func TestParseExceptions_accountAndUserDefaultToAll(t *testing.T) {
-	got := parsed(t, "exceptions:\n  - rule: \"*\"\n"+accepted).All()[0]
+func TestParseExceptions_accountDefaultsToAll(t *testing.T) {
+	got := parsed(t, "exceptions:\n  - rule: \"*\"\n"+everybody).All()[0]
 	if got.Account != "*" || got.User != "*" || got.Key != "" {
 		t.Errorf("read %+v", got)
+	}
+	if got := parsed(t, "exceptions:\n  - rule: \"*\"\n    key: AKIA1\n"+accepted).All()[0]; got.User != "*" || got.Key != "AKIA1" {
+		t.Errorf("a key alone: read %+v", got)
 	}
 	for _, text := range []string{"exceptions: []\n", "exceptions:\n", "exceptions: # none yet\n"} {
 		if n := len(parsed(t, text).All()); n != 0 {
 			t.Errorf("%q: %d exceptions", text, n)
 		}
 	}
-	got = parsed(t, "exceptions:\n  - rule: \"*\"\n    account: 012345678901\n"+accepted).All()[0]
+	got = parsed(t, "exceptions:\n  - rule: \"*\"\n    account: 012345678901\n"+everybody).All()[0]
 	if got.Account != "012345678901" {
 		t.Errorf("account without quotes read as %q", got.Account)
 	}
@@ -70,6 +75,10 @@ func TestParseExceptions_refuses(t *testing.T) {
 		{"no reason", entry("    owner: a\n    expires: 2027-03-31\n"), []string{"x.yaml:2:5: exception without reason", "2 |   - rule: key-age-90"}},
 		{"no owner", entry("    reason: a\n    expires: 2027-03-31\n"), []string{"exception without owner"}},
 		{"no expiry", entry("    reason: a\n    owner: b\n"), []string{"exception without expires", "hint: say until when"}},
+		{"nobody", entry(accepted), []string{"x.yaml:2:5: exception without user or key", `user: "*" for everybody`}},
+		{"account alone", entry("    account: \"111122223333\"\n" + accepted), []string{"exception without user or key"}},
+		{"tag alone", entry("    tag: {a: b}\n" + accepted), []string{"exception without user or key"}},
+		{"blank user", entry("    user:\n" + accepted), []string{"user is blank"}},
 		{"no rule", "exceptions:\n  - user: bob\n" + accepted, []string{"x.yaml:2:5: exception without rule"}},
 		{"blank reason", entry("    reason: '  '\n    owner: b\n    expires: 2027-03-31\n"), []string{"x.yaml:3:13: reason is blank"}},
 		{"empty owner", entry("    reason: a\n    owner:\n    expires: 2027-03-31\n"), []string{"owner is blank"}},
@@ -80,8 +89,8 @@ func TestParseExceptions_refuses(t *testing.T) {
 		{"no such day", entry("    reason: a\n    owner: b\n    expires: 2027-02-30\n"), []string{"is not a date"}},
 		{"account glob", entry("    account: \"1234*\"\n" + accepted), []string{`account "1234*" is not an account id`}},
 		{"key glob", entry("    key: AKIA*\n" + accepted), []string{`x.yaml:3:10: key "AKIA*" is not an access key id`}},
-		{"rule glob", "exceptions:\n  - rule: key-age-*\n" + accepted, []string{`rule "key-age-*" is a glob`}},
-		{"ambiguous control", "exceptions:\n  - rule: \"1.13\"\n" + accepted, []string{`"1.13" means different rules`, "cis-5.0:1.13 (key-age-90)"}},
+		{"rule glob", "exceptions:\n  - rule: key-age-*\n" + everybody, []string{`rule "key-age-*" is a glob`}},
+		{"ambiguous control", "exceptions:\n  - rule: \"1.13\"\n" + everybody, []string{`rule "1.13" is a number without its version`, "cis-5.0:1.13 (key-age-90)"}},
 		{"tag without value", entry("    tag: owner\n" + accepted), []string{"tag: \"owner\" where a mapping"}},
 		{"same key twice", entry("    user: a\n    user: b\n" + accepted), []string{"x.yaml:4:5: not YAML: mapping key \"user\" already defined"}},
 		{"anchor", entry("    user: &a bob\n" + accepted), []string{"an anchor"}},
@@ -114,7 +123,8 @@ func TestParseExceptions_reportsEveryMistakeInOrder(t *testing.T) {
 	}
 	want := []string{
 		"x.yaml:2:5: exception without reason", "x.yaml:2:5: exception without owner", "x.yaml:2:5: exception without expires",
-		`x.yaml:3:5: unknown key "ownr" in an exception`, `x.yaml:5:14: account "12" is not an account id`,
+		"x.yaml:2:5: exception without user or key", `x.yaml:3:5: unknown key "ownr" in an exception`, "x.yaml:4:5: exception without user or key",
+		`x.yaml:5:14: account "12" is not an account id`,
 	}
 	if strings.Join(places, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(places, "\n"), strings.Join(want, "\n"))
@@ -122,7 +132,7 @@ func TestParseExceptions_reportsEveryMistakeInOrder(t *testing.T) {
 }
 
 func TestParseExceptionsSection_leavesOtherSectionsAlone(t *testing.T) {
-	text := "db: x\nexceptions:\n  - rule: key-age-90\n" + accepted + "rate: 5\n"
+	text := "db: x\nexceptions:\n  - rule: key-age-90\n" + everybody + "rate: 5\n"
 	e, err := ParseExceptionsSection("k.yaml", []byte(text), asOf, asOf)
 	if err != nil || len(e.All()) != 1 || e.All()[0].Origin != "k.yaml:3" {
 		t.Errorf("got %+v, %v", e.All(), err)
@@ -132,14 +142,43 @@ func TestParseExceptionsSection_leavesOtherSectionsAlone(t *testing.T) {
 	}
 }
 
+func TestParseExceptionsSection_nothingInTheSettingsIsNoMistake(t *testing.T) {
+	for _, text := range []string{"", "\n \n", "# rate: 5\n", "---\n# nothing yet\n", "null\n", "exceptions:\n", "\ufeff# a\n"} {
+		e, err := ParseExceptionsSection("k.yaml", []byte(text), asOf, asOf)
+		if err != nil || e == nil || len(e.All()) != 0 {
+			t.Errorf("%q: %v, %v", text, e, err)
+		}
+	}
+	for _, text := range []string{"- a\n", "text\n", "a: [\n", "a: 1\n---\nb: 2\n", "\x00", "exceptions: 3\n", "exceptions:\n  - rule: '*'\n" + accepted} {
+		_, err := ParseExceptionsSection("k.yaml", []byte(text), asOf, asOf)
+		if err == nil || strings.Contains(err.Error(), "exceptions file") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestExceptions_freshOnesHaveCoveredNothing(t *testing.T) {
+	e := parsed(t, "exceptions:\n  - rule: key-age-90\n"+everybody)
+	if !(failure{rule: "key-age-90"}).covered(e) || len(e.Notices(nil)) != 0 {
+		t.Fatal("it covers nothing")
+	}
+	fresh := e.Fresh()
+	if n := fresh.Notices(nil); len(n) != 1 || n[0].State != finding.Unmatched {
+		t.Errorf("fresh: notices %+v", n)
+	}
+	if !(failure{rule: "key-age-90"}).covered(fresh) || (*Exceptions)(nil).Fresh() != nil {
+		t.Error("a fresh copy does not work like its original")
+	}
+}
+
 func TestExceptions_checkRefusesRulesThatExistNowhere(t *testing.T) {
 	rs := &Ruleset{Rules: []Rule{{ID: "our-own"}}}
 	for _, id := range []string{"key-age-90", "our-own", "IAM-043", "iam.3", "access-keys-rotated", "CIS 5.0.0 1.13", `"*"`, "password-and-key"} {
-		if err := parsed(t, "exceptions:\n  - rule: "+id+"\n"+accepted).Check(rs); err != nil {
+		if err := parsed(t, "exceptions:\n  - rule: "+id+"\n"+everybody).Check(rs); err != nil {
 			t.Errorf("rule %s: %v", id, err)
 		}
 	}
-	err := parsed(t, "exceptions:\n  - rule: key-age-9\n"+accepted).Check(rs)
+	err := parsed(t, "exceptions:\n  - rule: key-age-9\n"+everybody).Check(rs)
 	if err == nil || !strings.Contains(err.Error(), `x.yaml:2:11: unknown rule "key-age-9"`) || !strings.Contains(err.Error(), "did you mean key-age-90") {
 		t.Errorf("got %v", err)
 	}
@@ -173,17 +212,17 @@ func TestExceptions_coverMatchesWhole(t *testing.T) {
 		{"arn", "user: arn:aws:iam::111122223333:user/bob", at, true},
 		{"arn of another account", "user: arn:aws:iam::444455556666:user/bob", at, false},
 		{"arn glob", `user: "arn:aws:iam::*:user/*"`, at, true},
-		{"account", `account: "111122223333"`, at, true},
-		{"other account", `account: "444455556666"`, at, false},
+		{"account", "user: '*'\n    account: '111122223333'", at, true},
+		{"other account", "user: '*'\n    account: '444455556666'", at, false},
 		{"key", "key: AKIA1", at, true},
 		{"other key", "key: AKIA2", at, false},
 		{"key in another case", "key: akia1", at, false},
 		{"key, verdict about the user", "key: AKIA1", with(func(f *failure) { f.k = nil }), false},
 		{"no key, verdict about the user", "user: bob", with(func(f *failure) { f.k = nil }), true},
 		{"key not read", "key: AKIA1", with(func(f *failure) { f.k = &fact.Key{} }), false},
-		{"tag", "tag: {owner: pay*}", at, true},
-		{"other tag", "tag: {owner: core}", at, false},
-		{"tags not read", "tag: {owner: payments}", with(func(f *failure) { f.u.TagsRead = false }), false},
+		{"tag", "user: '*'\n    tag: {owner: pay*}", at, true},
+		{"other tag", "user: '*'\n    tag: {owner: core}", at, false},
+		{"tags not read", "user: '*'\n    tag: {owner: payments}", with(func(f *failure) { f.u.TagsRead = false }), false},
 		{"other rule", "user: bob", with(func(f *failure) { f.rule = "key-age-30" }), false},
 	} {
 		e := parsed(t, "exceptions:\n  - rule: key-age-90\n    "+c.text+"\n"+accepted)
@@ -192,14 +231,14 @@ func TestExceptions_coverMatchesWhole(t *testing.T) {
 		}
 	}
 	for rule, want := range map[string]bool{"IAM-038": true, "access-keys-rotated": true, "IAM-001": false, `"*"`: true} {
-		if got := at.covered(parsed(t, "exceptions:\n  - rule: "+rule+"\n"+accepted)); got != want {
+		if got := at.covered(parsed(t, "exceptions:\n  - rule: "+rule+"\n"+everybody)); got != want {
 			t.Errorf("rule %s: covered %v, want %v", rule, got, want)
 		}
 	}
 }
 
 func TestExceptions_noLongerHoldFromTheirExpiryOn(t *testing.T) {
-	text := "exceptions:\n  - rule: key-age-90\n    reason: a\n    owner: b\n    expires: 2026-11-22\n"
+	text := "exceptions:\n  - rule: key-age-90\n    user: '*'\n    reason: a\n    owner: b\n    expires: 2026-11-22\n"
 	midnight := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		now  time.Time
@@ -235,8 +274,8 @@ func TestExceptions_noticesTellWhatDidNothing(t *testing.T) {
 		{"key in a report, not confirmed", "key: AKIA1", []fact.Key{{}}, []fact.Source{fact.Report}, finding.Unreadable},
 		{"key in a report, confirmed as another", "key: AKIA1", []fact.Key{{}, {ID: "AKIA2"}}, []fact.Source{fact.Report}, finding.Unmatched},
 		{"key in a report, confirmed", "key: AKIA1", []fact.Key{{}, {ID: "AKIA1"}}, []fact.Source{fact.Report}, ""},
-		{"tag in a report", "tag: {a: b}", []fact.Key{{}}, []fact.Source{fact.Report}, finding.Unreadable},
-		{"tag, nothing fails, live", "tag: {a: b}", nil, []fact.Source{fact.Live}, finding.Unmatched},
+		{"tag in a report", "user: '*'\n    tag: {a: b}", []fact.Key{{}}, []fact.Source{fact.Report}, finding.Unreadable},
+		{"tag, nothing fails, live", "user: '*'\n    tag: {a: b}", nil, []fact.Source{fact.Live}, finding.Unmatched},
 	} {
 		e := parsed(t, "exceptions:\n  - rule: key-age-90\n    "+c.text+"\n"+accepted)
 		for i := range c.keys {
@@ -250,15 +289,15 @@ func TestExceptions_noticesTellWhatDidNothing(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
-	e := parsed(t, "exceptions:\n  - rule: exposed-key\n"+accepted)
+	e := parsed(t, "exceptions:\n  - rule: exposed-key\n"+everybody)
 	if n := e.Notices([]fact.Source{fact.ReportFile}); len(n) != 1 || n[0].State != finding.Unreadable {
 		t.Errorf("exposed-key in a file: %+v", n)
 	}
 }
 
 func TestExceptions_mergeKeepsOrderAndNilIsNone(t *testing.T) {
-	a := parsed(t, "exceptions:\n  - rule: key-age-30\n"+accepted)
-	b := parsed(t, "exceptions:\n  - rule: key-age-90\n"+accepted)
+	a := parsed(t, "exceptions:\n  - rule: key-age-30\n"+everybody)
+	b := parsed(t, "exceptions:\n  - rule: key-age-90\n"+everybody)
 	all := MergeExceptions(nil, a, nil, b).All()
 	if len(all) != 2 || all[0].Rule != "key-age-30" || all[1].Rule != "key-age-90" {
 		t.Errorf("merged %+v", all)
@@ -270,7 +309,7 @@ func TestExceptions_mergeKeepsOrderAndNilIsNone(t *testing.T) {
 }
 
 func TestExceptions_coverFromManyGoroutines(t *testing.T) {
-	e := parsed(t, "exceptions:\n  - rule: key-age-90\n"+accepted)
+	e := parsed(t, "exceptions:\n  - rule: key-age-90\n"+everybody)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

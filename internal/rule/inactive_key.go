@@ -28,9 +28,12 @@ func inactiveKey() Kind {
 			if o.Result == Undecided {
 				return "age of the inactive key is unknown: " + o.Missing.String(), nil
 			}
-			age := days(now.Sub(k.Created))
-			return fmt.Sprintf("inactive key is %s old, the limit is %s", dayCount(age), limitText(p.MaxInactive)),
-				map[string]any{"age_days": age, "limit_days": days(p.MaxInactive)}
+			age := now.Sub(k.Created)
+			facts := withSeconds(map[string]any{"age_days": days(age), "limit_days": days(p.MaxInactive)}, "limit_seconds", p.MaxInactive)
+			if age < 0 {
+				return "inactive key was " + madeLater, facts
+			}
+			return fmt.Sprintf("inactive key is %s old, the limit is %s", beside(age, p.MaxInactive), limitText(p.MaxInactive)), facts
 		},
 		Remedy: remedy(Delete),
 	}

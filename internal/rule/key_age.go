@@ -28,12 +28,16 @@ func keyAge() Kind {
 			if o.Result == Undecided {
 				return "age of the active key is unknown: " + o.Missing.String(), nil
 			}
-			age := days(now.Sub(k.Created))
-			facts := map[string]any{"age_days": age, "limit_days": days(p.MaxAge)}
-			if o.Result == Fails {
-				return fmt.Sprintf("active key is %s old, the limit is %s", dayCount(age), limitText(p.MaxAge)), facts
+			age := now.Sub(k.Created)
+			facts := withSeconds(map[string]any{"age_days": days(age), "limit_days": days(p.MaxAge)}, "limit_seconds", p.MaxAge)
+			switch {
+			case age < 0:
+				return "active key was " + madeLater, facts
+			case o.Result == Fails:
+				return fmt.Sprintf("active key is %s old, the limit is %s", beside(age, p.MaxAge), limitText(p.MaxAge)), facts
+			default:
+				return fmt.Sprintf("active key is %s old, within the limit of %s", beside(age, p.MaxAge), limitText(p.MaxAge)), facts
 			}
-			return fmt.Sprintf("active key is %s old, within the limit of %s", dayCount(age), limitText(p.MaxAge)), facts
 		},
 		Remedy: remedy(Rotate),
 	}

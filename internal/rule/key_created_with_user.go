@@ -11,7 +11,8 @@ import (
 //
 // Boundary: the user has a console password and |key created - user created| <= Window fails. Source:
 // Conformity IAM-043 and the setup-key control of CIS AWS Foundations 1.1.0 to 6.0.0: keys are to be asked for
-// later, on purpose. A user without a password is not judged: a workload's user is set up with its key.
+// later, on purpose. A user without a password is not judged: a workload's user is set up with its key. Where the password
+// was not read every active key is unknown, also one made far apart from its user.
 func keyCreatedWithUser() Kind {
 	apart := func(u *fact.User, k *fact.Key) time.Duration { return k.Created.Sub(u.Created).Abs() }
 	return Kind{

@@ -12,7 +12,7 @@ import (
 // Boundary: never used and now - created >= Grace fails. Source: with ConsoleOnly and no grace it is the command-line
 // reading of the setup-key control in CIS AWS Foundations, as Prowler's iam_user_no_setup_initial_access_key has it. AWS shows a use
 // minutes late, so a young key's "never used" is no evidence: hence the grace. A key younger than its grace passes even
-// where its last use could not be read.
+// where its last use could not be read; with ConsoleOnly, only where the password was read.
 func keyNeverUsed() Kind {
 	return Kind{
 		Name: "key-never-used", Subject: ForKey, Keys: ActiveKey, Params: []string{"grace", "console_only"}, Default: Params{Grace: 7 * Day},
@@ -43,16 +43,19 @@ func keyNeverUsed() Kind {
 			if k.LastUsed.At.Known() {
 				return "active key has been used", map[string]any{"ever_used": true}
 			}
-			age := days(now.Sub(k.Created))
-			facts := map[string]any{"age_days": age, "grace_days": days(p.Grace)}
+			age := now.Sub(k.Created)
+			facts := withSeconds(map[string]any{"age_days": days(age), "grace_days": days(p.Grace)}, "grace_seconds", p.Grace)
 			owner := ""
 			if p.ConsoleOnly {
 				owner = " of a console user"
 			}
+			if age < 0 {
+				return fmt.Sprintf("active key%s was %s", owner, madeLater), facts
+			}
 			if o.Result == Passes {
 				return fmt.Sprintf("active key%s is within its grace of %s", owner, limitText(p.Grace)), facts
 			}
-			return fmt.Sprintf("active key%s was never used in the %s since it was made", owner, dayCount(age)), facts
+			return fmt.Sprintf("active key%s was never used in the %s since it was made", owner, beside(age, p.Grace)), facts
 		},
 		Remedy: remedy(Deactivate),
 	}

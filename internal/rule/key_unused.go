@@ -49,13 +49,21 @@ func keyUnused() Kind {
 			from, missing := idleSince(k)
 			if missing == MissingLastUse {
 				return fmt.Sprintf("active key is younger than the limit of %s", limitText(p.MaxUnused)),
-					map[string]any{"limit_days": days(p.MaxUnused)}
+					withSeconds(map[string]any{"limit_days": days(p.MaxUnused)}, "limit_seconds", p.MaxUnused)
 			}
-			idle := days(now.Sub(from))
-			facts := map[string]any{"idle_days": idle, "limit_days": days(p.MaxUnused), "ever_used": k.LastUsed.At.Known()}
-			text := fmt.Sprintf("active key was last used %s ago", dayCount(idle))
-			if k.LastUsed.At.Never() {
-				text = fmt.Sprintf("active key was never used in the %s since it was made", dayCount(idle))
+			idle, never := now.Sub(from), k.LastUsed.At.Never()
+			facts := withSeconds(map[string]any{"idle_days": days(idle), "limit_days": days(p.MaxUnused), "ever_used": !never},
+				"limit_seconds", p.MaxUnused)
+			var text string
+			switch {
+			case idle < 0 && never:
+				return "active key was " + madeLater, facts
+			case idle < 0:
+				return "active key was last used after the instant judged at", facts
+			case never:
+				text = fmt.Sprintf("active key was never used in the %s since it was made", beside(idle, p.MaxUnused))
+			default:
+				text = fmt.Sprintf("active key was last used %s ago", beside(idle, p.MaxUnused))
 			}
 			return fmt.Sprintf("%s, the limit is %s", text, limitText(p.MaxUnused)), facts
 		},

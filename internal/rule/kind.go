@@ -4,7 +4,9 @@
 // It is pure: (facts, now) in, verdicts out. It reads no clock, no file and no account. Its promises: each
 // rule's boundary is the one its doc comment states, to the nanosecond; every instant is in UTC and a day
 // is 24 hours; a fact that was not read makes the verdict unknown wherever the fact could change the
-// answer, and nowhere else.
+// answer. Some are unknown more often than that: the rules for console users alone (key-created-with-user,
+// key-never-used with console_only) wherever the password was not read, also where the rest would pass, for
+// whether they judge the user at all is then open; and a custom rule whose expression asks for more than it needs.
 package rule
 
 import (

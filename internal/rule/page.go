@@ -33,6 +33,7 @@ type page struct {
 
 	Account, Partition, Console              string
 	UserFlag, KeyFlag, AccountFlag, YAMLUser string
+	RegionFlag                               string // with a blank before it; empty where the partition's regions are not known
 	Key                                      string // quoted for a shell
 
 	Controls, Elsewhere string
@@ -66,6 +67,10 @@ func newPage(r *Rule, s *Sample) page {
 	if strings.Trim(partition, "abcdefghijklmnopqrstuvwxyz-") != "" {
 		partition = noPartition
 	}
+	yamlUser := user
+	if r.Kind.Subject == ForRoot {
+		yamlUser = fact.RootName
+	}
 	if user == fact.RootName || strings.Contains(user, "://") {
 		user = "USER" // the AWS CLI would read a name such as file://x as a file
 	}
@@ -78,13 +83,16 @@ func newPage(r *Rule, s *Sample) page {
 		MaxActive: plural(r.Params.MaxActive, "key"),
 		Account:   account, Partition: partition, Console: consoleOf(partition),
 		UserFlag: flag("user-name", user), KeyFlag: flag("access-key-id", key), AccountFlag: flag("target-principal", account),
-		YAMLUser: yamlText(user), Key: shellQuote(key),
+		YAMLUser: yamlText(yamlUser), RegionFlag: regionFlag(partition), Key: shellQuote(key),
 	}
 	if r.Params.Grace > 0 {
 		p.Grace = limitText(r.Params.Grace)
 	}
 	p.Names, p.Elsewhere = elsewhere(r)
 	p.Controls = controlTableOf(serves(r))
+	if r.Scope != nil {
+		p.Controls = "None: the rule holds for a part of the account, and a control asks about all of it."
+	}
 	if r.Kind.Name == customKind {
 		p.describe(r)
 	}
@@ -146,6 +154,20 @@ func consoleOf(partition string) string {
 		return "https://console.amazonaws-us-gov.com/iam/"
 	default:
 		return "the IAM console of your partition (" + partition + ")"
+	}
+}
+
+// regionFlag names a region of a partition for the commands that need a regional endpoint. IAM is the same in all of them.
+func regionFlag(partition string) string {
+	switch partition {
+	case "aws":
+		return " --region us-east-1"
+	case "aws-cn":
+		return " --region cn-north-1"
+	case "aws-us-gov":
+		return " --region us-gov-west-1"
+	default:
+		return ""
 	}
 }
 

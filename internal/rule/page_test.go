@@ -1,7 +1,9 @@
 package rule
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -104,7 +106,7 @@ func TestPage_deactivatesBeforeItDeletes(t *testing.T) {
 		_, fix, _ := strings.Cut(text, "\n## How to fix\n")
 		inactive, deleted := strings.Index(fix, "--status Inactive"), strings.Index(fix, "aws iam delete-access-key")
 		switch {
-		case r.Kind.Name == "inactive-key":
+		case r.Kind.Name == "inactive-key", r.Kind.Name == "root-access-key": // from outside root's keys can only be deleted
 			if strings.Index(fix, "list-access-keys") > deleted {
 				t.Errorf("%s: deletes before it looks", r.ID)
 			}
@@ -116,6 +118,117 @@ func TestPage_deactivatesBeforeItDeletes(t *testing.T) {
 				t.Errorf("%s: %s", r.ID, c)
 			}
 		}
+	}
+}
+
+func TestPage_warnsAtEveryStepThatCannotBeUndone(t *testing.T) {
+	for _, r := range allRules(t) {
+		text, err := Page(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(text, "\n")
+		for i, line := range lines {
+			switch {
+			case strings.HasPrefix(line, "aws iam delete-") && !strings.Contains(lines[i-1], "cannot be undone"),
+				strings.Contains(line, ". ") && strings.Contains(line, "**Delete**") && !strings.Contains(line, "cannot be undone"):
+				t.Errorf("%s: no warning at %q", r.ID, line)
+			}
+		}
+	}
+}
+
+func TestPage_ofRootPromisesNoWayBackFromOutside(t *testing.T) {
+	text, err := Page(builtin(t, "default").Rules[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commands(text) {
+		if strings.HasPrefix(c, "aws iam update-access-key") {
+			t.Errorf("the task policy denies %s", c)
+		}
+	}
+	for _, want := range []string{"From outside a key can only be deleted", "There is no backout", "takes a sign-in as root", `user: "<root_account>"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+func TestPage_regionsAreThoseOfThePartition(t *testing.T) {
+	for partition, want := range map[string]string{"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws-iso": "", "aws-eusc": "", "": ""} {
+		for _, r := range allRules(t) {
+			text, err := Page(r, &Sample{Account: "111122223333", Partition: partition, User: "ana"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range commands(text) {
+				_, flag, has := strings.Cut(c, "--region ")
+				if has && (want == "" || !strings.HasPrefix(flag, want+" ")) || want != "" && !has && strings.Contains(c, "aws sts assume-root") {
+					t.Errorf("%s in partition %q: %s", r.ID, partition, c)
+				}
+			}
+		}
+	}
+}
+
+// The block that makes and tests a new key, run with a stand-in for the AWS CLI that tells who calls it.
+func TestPage_newKeyIsTestedWithItselfAndNothingElse(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal("this test needs bash")
+	}
+	bin := t.TempDir()
+	stub := "#!" + bash + "\necho \"$AWS_ACCESS_KEY_ID/$AWS_SECRET_ACCESS_KEY/$AWS_SESSION_TOKEN/$AWS_PROFILE: $*\"\n"
+	for name, text := range map[string]string{"aws": stub, "sleep": "#!" + bash + "\n"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tested := map[string]bool{} // blocks
+	for _, r := range allRules(t) {
+		text, err := Page(r, &Sample{Account: "111122223333", Partition: "aws-cn", User: "ana"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for block := range strings.SplitSeq(text, "```sh\n") {
+			block, _, _ = strings.Cut(block, "```")
+			if !strings.Contains(block, "aws iam create-access-key") || tested[block] {
+				continue
+			}
+			tested[block] = true
+			run := func(typed string) string {
+				cmd := exec.Command(bash, "-c", block)
+				cmd.Env = []string{"PATH=" + bin, "AWS_ACCESS_KEY_ID=ADMIN", "AWS_SECRET_ACCESS_KEY=admin", "AWS_SESSION_TOKEN=token", "AWS_PROFILE=admin"}
+				cmd.Stdin = strings.NewReader(typed)
+				out, _ := cmd.Output() // it fails where nothing is typed
+				return string(out)
+			}
+			const call = "NEW/new//: sts get-caller-identity --region cn-north-1 --query Arn --output text"
+			got := run("NEW\nnew\n")
+			if strings.Count(got, call) != 5 || strings.Count(got, "get-caller-identity") != 5 ||
+				!strings.Contains(got, "ADMIN/admin/token/admin: iam get-user --user-name ana --query User.Arn --output text") {
+				t.Errorf("%s: the new key is not tested:\n%s", r.ID, got)
+			}
+			for _, typed := range []string{"", "\n\n", "NEW\n\n"} {
+				if got := run(typed); strings.Contains(got, "get-caller-identity") {
+					t.Errorf("%s: %q typed, and other credentials answer:\n%s", r.ID, typed, got)
+				}
+			}
+		}
+		if strings.Contains(text, "create-access-key") && !strings.Contains(text, "all five lines must be the ARN") {
+			t.Errorf("%s: a new key that nobody tests", r.ID)
+		}
+	}
+	if len(tested) == 0 {
+		t.Error("no page makes a new key")
+	}
+}
+
+func TestPage_ofAScopedRuleClaimsNoControl(t *testing.T) {
+	text, err := Page(loaded(t, "rules:\n  - id: key-age-90\n    scope: {users: [a]}\n").Rules[0], nil)
+	if err != nil || strings.Contains(text, "1.13 |") || !strings.Contains(text, "None: the rule holds for a part of the account") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

@@ -120,16 +120,17 @@ rules:
 	}
 }
 
-func TestLoad_ownInstanceServesOnlyControlsItIsStrictEnoughFor(t *testing.T) {
+func TestLoad_onlyExactlyTheThresholdOfTheCatalogueServesItsControls(t *testing.T) {
 	for _, c := range []struct {
 		kind, param string
 		want        string // a control of CIS AWS Foundations 3.0, or none
 	}{
-		{"key-age", "max_age: 60d", "1.14"}, {"key-age", "max_age: 90d", "1.14"}, {"key-age", "max_age: 90d1s", ""},
-		{"key-unused", "max_unused: 30d", "1.12"}, {"key-unused", "max_unused: 60d", ""},
-		{"multiple-active-keys", "max_active: 1", "1.13"}, {"multiple-active-keys", "max_active: 2", ""},
-		{"key-created-with-user", "window: 5m", "1.11"}, {"key-created-with-user", "window: 59s", ""},
-		{"key-never-used", "grace: 0s", "1.11"}, {"key-never-used", "grace: 1d", ""},
+		{"key-age", "max_age: 60d", ""}, {"key-age", "max_age: 90d", "1.14"}, {"key-age", "max_age: 90d1s", ""}, {"key-age", "max_age: 89d23h59m59s", ""},
+		{"key-age", "max_age: 90d\n    scope: {paths: [\"/service/*\"]}", ""},
+		{"key-unused", "max_unused: 45d", "1.12"}, {"key-unused", "max_unused: 30d", ""}, {"key-unused", "max_unused: 60d", ""},
+		{"multiple-active-keys", "max_active: 1", "1.13"}, {"multiple-active-keys", "max_active: 2", ""}, {"multiple-active-keys", "max_active: 0", ""},
+		{"key-created-with-user", "window: 60s", "1.11"}, {"key-created-with-user", "window: 5m", ""}, {"key-created-with-user", "window: 59s", ""},
+		{"key-never-used", "grace: 0s\n    console_only: true", "1.11"}, {"key-never-used", "grace: 0s", ""}, {"key-never-used", "grace: 1d", ""},
 	} {
 		rs := loaded(t, fmt.Sprintf("rules:\n  - id: mine\n    kind: %s\n    severity: low\n    %s\n", c.kind, c.param))
 		got := ""
@@ -142,9 +143,11 @@ func TestLoad_ownInstanceServesOnlyControlsItIsStrictEnoughFor(t *testing.T) {
 			t.Errorf("%s with %s serves %q, want %q", c.kind, c.param, got, c.want)
 		}
 	}
-	loose := loaded(t, "rules:\n  - id: multiple-active-keys\n    max_active: 2\n").Rules[0]
-	if len(loose.Controls) != 0 {
-		t.Errorf("a catalogue rule that was loosened still serves %v", loose.Controls)
+	for _, lines := range []string{"max_active: 2", "max_active: 0", "scope: {users: [a]}"} {
+		r := loaded(t, "rules:\n  - id: multiple-active-keys\n    "+lines+"\n").Rules[0]
+		if len(r.Controls) != 0 {
+			t.Errorf("a catalogue rule with %s still serves %v", lines, r.Controls)
+		}
 	}
 }
 
@@ -253,11 +256,15 @@ func FuzzLoad(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte("rules:\n  - id: a\n    kind: key-age\n    severity: low\n    scope: {tags: {a: b}}\n"))
+	f.Add([]byte("rules:\n  - id: a\n    kind: custom\n    subject: key\n    severity: low\n    title: a\n    message: b\n    fail: |\n      é &&\n\n      key.age > duration(\"90d\")\n    when: \"key.agee\"\n"))
 	f.Add([]byte("exceptions:\n  - rule: \"*\"\n    expires: 2027-01-01\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if rs, err := Load("f", data); err == nil && len(rs.Rules) == 0 {
 			t.Errorf("%q: a ruleset without rules", data)
 		}
 		_, _ = ParseExceptions("f", data, asOf, asOf)
+		if e, err := ParseExceptionsSection("f", data, asOf, asOf); (e == nil) == (err == nil) {
+			t.Errorf("%q: section %v, %v", data, e, err)
+		}
 	})
 }

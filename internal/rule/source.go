@@ -19,9 +19,10 @@ import (
 // source is a YAML file that is being read strictly. It gathers every mistake with its place, so that a person
 // corrects a file once.
 type source struct {
-	name     string
-	lines    []string
-	mistakes []*mistake
+	name       string
+	mayBeEmpty bool // nothing but comments is no mistake
+	lines      []string
+	mistakes   []*mistake
 }
 
 // mistake is one thing wrong in a file. Line and column count from 1; line 0 is the file as a whole.
@@ -78,7 +79,8 @@ func (s *source) mistakeAt(t *token.Token, hint, text string) *mistake {
 	return m
 }
 
-// parse reads the one document of data, which must be a mapping; nil where it is none, with the reason noted.
+// parse reads the one document of data, which must be a mapping; nil where it is none, with the reason noted, or where
+// there is nothing and that may be.
 func (s *source) parse(data []byte) *ast.MappingNode {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	s.lines = strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
@@ -93,13 +95,16 @@ func (s *source) parse(data []byte) *ast.MappingNode {
 	}
 	var docs []ast.Node
 	for _, d := range file.Docs {
-		if d.Body != nil {
+		_, null := d.Body.(*ast.NullNode)
+		if d.Body != nil && !(null && s.mayBeEmpty) {
 			docs = append(docs, d.Body)
 		}
 	}
 	switch len(docs) {
 	case 0:
-		s.mistakes = append(s.mistakes, s.mistakeAt(nil, "", "is empty"))
+		if !s.mayBeEmpty {
+			s.mistakes = append(s.mistakes, s.mistakeAt(nil, "", "is empty"))
+		}
 		return nil
 	case 1:
 	default:
