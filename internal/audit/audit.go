@@ -10,6 +10,7 @@ package audit
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -22,7 +23,7 @@ type Options struct {
 	Version    string // of the program, for the record
 	Ruleset    *rule.Ruleset
 	Exceptions *rule.Exceptions // nil: none
-	AsOf       time.Time        // judged as if it were this instant; required
+	AsOf       time.Time        // judged as if it were this instant; required by Files
 	// CountOnly keeps no verdict, only the summary: memory then does not grow with what fails.
 	CountOnly bool
 	All       bool          // keep passing verdicts too
@@ -98,24 +99,22 @@ func (b *book) summarize(a *finding.Audit) error {
 // notJudged lists, once each, the rules that some evidence of this run cannot answer.
 func (b *book) notJudged() []finding.NotJudged {
 	var out []finding.NotJudged
-	add := func(n finding.NotJudged) {
-		if !slices.ContainsFunc(out, func(o finding.NotJudged) bool { return o.Rule == n.Rule }) {
-			out = append(out, n)
-		}
-	}
 	for _, source := range b.sources() {
 		for _, n := range b.judge.NotJudged(source) {
-			add(n)
+			if !slices.ContainsFunc(out, func(o finding.NotJudged) bool { return o.Rule == n.Rule }) {
+				out = append(out, n)
+			}
 		}
 	}
+	var rootless []string
 	for _, acc := range b.accounts {
-		if acc.rootSeen {
-			continue
+		if !acc.rootSeen {
+			rootless = append(rootless, accountText(acc.Account))
 		}
-		for i := range b.judge.Rules() {
-			if r := &b.judge.Rules()[i]; r.Kind.Subject == rule.ForRoot {
-				add(finding.NotJudged{Rule: r.ID, Why: "the report of " + accountText(acc.Account) + " has no row for root"})
-			}
+	}
+	for i := range b.judge.Rules() {
+		if r := &b.judge.Rules()[i]; r.Kind.Subject == rule.ForRoot && len(rootless) > 0 {
+			out = append(out, finding.NotJudged{Rule: r.ID, Why: "no row for root in the report of " + strings.Join(rootless, ", ")})
 		}
 	}
 	return out
@@ -135,9 +134,14 @@ func (b *book) weighAge(acc *account, a *finding.Audit) {
 		acc.stale(fmt.Sprintf("the evidence was made %s, %s before the instant judged at; at most %s is allowed", made, roundedAge(now.Sub(made)), limit))
 	case made.Known() && now.Sub(made) > FreshEvidence:
 		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s is %s old; AWS makes a new report every four hours at most", name, roundedAge(now.Sub(made))))
-	case made.Unknown() && limit > 0 && (!e.Newest.Known() || now.Sub(e.Newest) > limit):
+	case made.Unknown() && limit > 0 && !recent(e.Newest, now, limit):
 		acc.stale("a CSV does not state when it was made, and no date in it shows that it is recent enough; use the JSON reply of get-credential-report")
 	}
+}
+
+// recent tells whether a report that holds the date newest cannot be older than limit. A date after now proves nothing.
+func recent(newest, now fact.Time, limit time.Duration) bool {
+	return newest.Known() && !newest.After(now) && now.Sub(newest) <= limit
 }
 
 func (acc *account) stale(why string) {

@@ -1,12 +1,14 @@
 package audit_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/audit"
 	"github.com/keyreeve/keyreeve/internal/credreport"
+	"github.com/keyreeve/keyreeve/internal/credreport/synth"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/finding"
@@ -193,7 +196,7 @@ func TestFiles_weighsTheAgeOfTheEvidence(t *testing.T) {
 		asOf     time.Time
 		limit    time.Duration
 		complete bool
-		note     string
+		note     string // empty: none
 	}{
 		"no limit":                              {judgedAt, 0, true, ""},
 		"the newest date shows it fresh enough": {judgedAt, 25 * time.Hour, true, ""},
@@ -204,7 +207,7 @@ func TestFiles_weighsTheAgeOfTheEvidence(t *testing.T) {
 		opt.AsOf, opt.MaxEvidenceAge = c.asOf, c.limit
 		result, err := audit.Files(t.Context(), []audit.File{file("r", csv)}, opt)
 		must(t, err)
-		if result.Complete != c.complete || !strings.Contains(strings.Join(result.Notes, "\n"), c.note) {
+		if result.Complete != c.complete || !strings.Contains(strings.Join(result.Notes, "\n"), c.note) || c.note == "" && len(result.Notes) > 0 {
 			t.Errorf("%s: complete %v, notes %q, gaps %v", name, result.Complete, result.Notes, result.Accounts[0].Gaps)
 		}
 	}
@@ -386,5 +389,131 @@ func TestLive_stopsWithinTheCallUnderWay(t *testing.T) {
 	go func() { <-arrived; cancel() }()
 	if _, err := audit.Live(ctx, r, liveOptions(cloud, fact.Report, true), options(t)); !errors.Is(err, context.Canceled) {
 		t.Errorf("error: %v", err)
+	}
+}
+
+func TestFiles_aDateAfterNowDoesNotShowThatEvidenceIsFresh(t *testing.T) {
+	opt := options(t)
+	opt.MaxEvidenceAge = 24 * time.Hour
+	future := [3]string{"true", "2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z"}
+	result, err := audit.Files(t.Context(), []audit.File{file("r", columns+line("111111111111", fact.RootName)+line("111111111111", "ana", future))}, opt)
+	must(t, err)
+	if result.Complete {
+		t.Error("evidence of unknown age is called fresh")
+	}
+}
+
+func TestFiles_namesEveryAccountWithoutARowForRoot(t *testing.T) {
+	files := []audit.File{file("a", columns+line("111111111111", "ana")), file("b", columns+line("222222222222", "bob"))}
+	result, err := audit.Files(t.Context(), files, options(t))
+	must(t, err)
+	last := result.NotJudged[len(result.NotJudged)-1]
+	if last.Rule != "root-access-key" || !strings.Contains(last.Why, "111111111111") || !strings.Contains(last.Why, "222222222222") {
+		t.Errorf("not judged: %+v", result.NotJudged)
+	}
+}
+
+func TestFiles_aScoreboardListsTheControlsThatNothingWasJudgedFor(t *testing.T) {
+	f, err := rule.FindFramework("cis-5.0")
+	must(t, err)
+	seven, err := rule.Builtin("cis-7.0")
+	must(t, err)
+	opt := audit.Options{Ruleset: rule.WithFramework(seven, f), Framework: f.Name, AsOf: judgedAt}
+	result, err := audit.Files(t.Context(), []audit.File{file("r", columns+line("111111111111", fact.RootName)+line("111111111111", "ana", key(1)))}, opt)
+	must(t, err)
+	for _, row := range result.Scoreboard.Rows {
+		if row.Control == "1.12" { // one active key: CIS 7.0 has no such rule
+			if row.Status() != finding.Unknown || len(row.Rules) != 0 {
+				t.Errorf("1.12: %+v", row)
+			}
+			return
+		}
+	}
+	t.Errorf("1.12 is left out: %+v", result.Scoreboard.Rows)
+}
+
+// What is kept of a batch must be copied before its memory is used again: with a shuffled report of many chunks, every
+// verdict is the one that a reading without reuse gives.
+func TestFiles_keepsNothingOfMemoryThatIsUsedAgain(t *testing.T) {
+	var report bytes.Buffer
+	must(t, synth.Write(&report, synth.Options{Users: 20_000, Seed: 3, AsOf: judgedAt, Account: "111122223333", Shuffle: true}))
+	opt := options(t)
+	judge := rule.NewJudge(opt.Ruleset, nil, fact.At(judgedAt))
+	var mu sync.Mutex
+	want := map[string]string{}
+	_, err := credreport.Read(t.Context(), bytes.NewReader(report.Bytes()), credreport.Options{}, func(b credreport.Batch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range b.Users {
+			u := &b.Users[i]
+			for _, g := range judge.User(&b.Account, fact.ReportFile, u, nil) {
+				if v := judge.Verdict(&b.Account, u, &g); v.Status == finding.Fail {
+					want[v.ID] = spell(&v)
+				}
+			}
+		}
+		return nil
+	})
+	must(t, err)
+	result, err := audit.Files(t.Context(), []audit.File{file("r", report.String())}, opt)
+	must(t, err)
+	n := 0
+	for v := range result.Verdicts {
+		n++
+		if want[v.ID] != spell(v) {
+			t.Fatalf("got  %s\nwant %s", spell(v), want[v.ID])
+		}
+	}
+	if n != len(want) || n < 10_000 {
+		t.Errorf("%d verdicts, want %d", n, len(want))
+	}
+}
+
+func spell(v *finding.Verdict) string {
+	out := fmt.Sprint(v.Rule, v.Account.ID, v.User, v.UserARN, v.Message)
+	if v.Key != nil {
+		out += fmt.Sprintf("%+v", *v.Key)
+	}
+	return out
+}
+
+// A clock that runs: the instant judged at is the end of the reading, so nothing that was read is of the future.
+func TestLive_judgesAtTheEndOfTheReading(t *testing.T) {
+	for _, evidence := range []fact.Source{fact.Report, fact.Live} {
+		cloud := stamped(t, 3, 1)
+		opt := options(t)
+		opt.AsOf = time.Time{}
+		how := liveOptions(cloud, evidence, true)
+		now := judgedAt
+		how.Now = func() time.Time { now = now.Add(2 * time.Second); return now }
+		result, err := audit.Live(t.Context(), cloudReader(t, cloud), how, opt)
+		must(t, err)
+		if len(result.Notes) > 0 || !result.AsOf.After(judgedAt) {
+			t.Errorf("%s: as of %v, notes %q", evidence, result.AsOf, result.Notes)
+		}
+	}
+}
+
+func TestLive_asksOnceForRoot(t *testing.T) {
+	cloud := stamped(t, 1, 0)
+	cloud.Accounts()[0].SetRootKeys(fakeaws.Key{Created: judgedAt.AddDate(-1, 0, 0)})
+	cloud.Inject(fakeaws.Fault{Kind: fakeaws.Deny, Action: "iam:GetAccountSummary"})
+	result, err := audit.Live(t.Context(), cloudReader(t, cloud), liveOptions(cloud, fact.Live, true), options(t))
+	must(t, err)
+	if n := len(result.Accounts[0].Gaps); n != 1 {
+		t.Errorf("gaps: %+v", result.Accounts[0].Gaps)
+	}
+}
+
+func TestFiles_evidenceOfAKeyIsNeverDroppedForAMissingDate(t *testing.T) {
+	for name, cells := range map[string][3]string{
+		"a date that is not known": {"false", "no_information", "N/A"}, "a use": {"false", "N/A", "2026-01-01T00:00:00Z"}, "active": {"true", "N/A", "N/A"},
+	} {
+		report := columns + line("111111111111", fact.RootName, cells) + line("111111111111", "ana")
+		result, err := audit.Files(t.Context(), []audit.File{file("r", report)}, options(t))
+		must(t, err)
+		if got := walk(result); len(got) != 1 || !strings.HasSuffix(got[0], "root-access-key") || result.Accounts[0].Keys != 1 {
+			t.Errorf("%s: %q, %d keys", name, got, result.Accounts[0].Keys)
+		}
 	}
 }

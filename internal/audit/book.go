@@ -180,7 +180,7 @@ func (b *book) merge(acc *account, t *tally) {
 	}
 }
 
-// clone copies u without the memory of the chunk it was read from.
+// clone copies u without the memory of the chunk it was read from. Policies and Tags, which no report has, stay shared.
 func clone(u *fact.User) *fact.User {
 	c := *u
 	c.Name, c.ARN, c.Path, c.ID = strings.Clone(u.Name), strings.Clone(u.ARN), strings.Clone(u.Path), strings.Clone(u.ID)
@@ -192,7 +192,8 @@ func clone(u *fact.User) *fact.User {
 	return &c
 }
 
-// compare is finding.Compare within one account, without putting verdicts in words first.
+// compare is finding.Compare within one account, without putting verdicts in words first; keys of one second are told
+// by their ids, else by their slots.
 func (b *book) compare(x, y kept) int {
 	if c := strings.Compare(x.user.Name, y.user.Name); c != 0 {
 		return c
@@ -268,6 +269,13 @@ func (b *book) scoreboard(a *finding.Audit) *finding.Scoreboard {
 				s := a.Summary[n]
 				row.Rules = append(row.Rules, r.ID)
 				row.Fail, row.Pass, row.Unknown, row.Excepted = row.Fail+s.Fail, row.Pass+s.Pass, row.Unknown+s.Unknown, row.Excepted+s.Excepted
+			}
+		}
+	}
+	for _, e := range rule.Catalogue() { // a control that nothing here was judged for is not left out
+		for _, id := range rule.ControlsOf(e.ID, b.opt.Framework) {
+			if rows[id] == nil {
+				rows[id] = &finding.ScoreRow{Control: id}
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/keyreeve/keyreeve/internal/collect"
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -24,13 +25,37 @@ type LiveOptions struct {
 	Confirm bool
 }
 
-// Live audits the account whose credentials r holds.
+// Live audits the account whose credentials r holds. A zero opt.AsOf is the moment at which the reading was done, to
+// the second.
 func Live(ctx context.Context, r Reader, how LiveOptions, opt Options) (*finding.Audit, error) {
-	b := newBook(opt)
-	s, err := snapshot(ctx, r, how, b)
+	s, err := read(ctx, r, how)
 	if err != nil {
 		return nil, err
 	}
+	if opt.AsOf.IsZero() {
+		opt.AsOf = how.Now().UTC().Truncate(time.Second)
+	}
+	b := newBook(opt)
+	if how.Confirm && how.Evidence != fact.Live {
+		// A judge of its own: an exception counts as matched only when it covers what is reported in the end.
+		first := rule.NewJudge(opt.Ruleset, opt.Exceptions.Fresh(), b.judge.Now())
+		if err := collect.Confirm(ctx, r, s, failing(first, s), how.Options); err != nil {
+			return nil, err
+		}
+	}
+	b.snapshot(s)
+	return b.finish()
+}
+
+func read(ctx context.Context, r Reader, how LiveOptions) (*fact.Snapshot, error) {
+	if how.Evidence == fact.Live {
+		return collect.Live(ctx, r, how.Options)
+	}
+	return collect.Report(ctx, r, how.Options)
+}
+
+// snapshot judges an account that was read as a whole.
+func (b *book) snapshot(s *fact.Snapshot) {
 	acc := &account{}
 	acc.Account, acc.Evidence, acc.Gaps = s.Account, s.Evidence, s.Gaps
 	t := b.tally()
@@ -41,27 +66,14 @@ func Live(ctx context.Context, r Reader, how LiveOptions, opt Options) (*finding
 	}
 	b.merge(acc, t)
 	b.accounts = append(b.accounts, acc)
-	if len(s.Gone) > 0 {
-		b.notes = append(b.notes, fmt.Sprintf("%d that the evidence lists are gone by now and left out: %s", len(s.Gone), shortList(s.Gone)))
+	if n := len(s.Gone); n == 1 {
+		b.notes = append(b.notes, fmt.Sprintf("the user %q that the evidence lists is gone by now and left out", s.Gone[0]))
+	} else if n > 1 {
+		b.notes = append(b.notes, fmt.Sprintf("%d users that the evidence lists are gone by now and left out: %s", n, shortList(s.Gone)))
 	}
 	if s.UsersRead && acc.Users == 0 {
 		b.notes = append(b.notes, accountText(s.Account)+" has no user")
 	}
-	return b.finish()
-}
-
-// snapshot reads the account, and reads the failing users of a report again.
-func snapshot(ctx context.Context, r Reader, how LiveOptions, b *book) (*fact.Snapshot, error) {
-	if how.Evidence == fact.Live {
-		return collect.Live(ctx, r, how.Options)
-	}
-	s, err := collect.Report(ctx, r, how.Options)
-	if err != nil || !how.Confirm {
-		return s, err
-	}
-	// A judge of its own: an exception counts as matched only when it covers what is reported in the end.
-	first := rule.NewJudge(b.opt.Ruleset, b.opt.Exceptions.Fresh(), b.judge.Now())
-	return s, collect.Confirm(ctx, r, s, failing(first, s), how.Options)
 }
 
 // failing are the places of the users about whom something fails, or cannot be said, as the report has it.
@@ -69,6 +81,9 @@ func failing(j *rule.Judge, s *fact.Snapshot) []int {
 	var places []int
 	var scratch []rule.Judgement
 	for i := range s.Users {
+		if s.Users[i].Root && !s.Users[i].KeysRead {
+			continue // what is known of it was read live already
+		}
 		scratch = j.User(&s.Account, s.Evidence.Source, &s.Users[i], scratch[:0])
 		for k := range scratch {
 			if worthReading(&scratch[k]) {

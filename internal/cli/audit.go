@@ -58,7 +58,8 @@ func (a *app) auditCommand() *cobra.Command {
 			"aws iam get-credential-report, gzip or not. A directory is read for *.csv and *.json (and those\n" +
 			"with .gz), - is standard input. Several reports are several accounts.\n\n" +
 			"Live, it asks for the credential report (two calls for the whole account), then reads the keys\n" +
-			"of failing users, so that findings carry key ids and nothing already fixed is reported.",
+			"of failing users again, so that findings carry key ids, and keys that were deactivated or\n" +
+			"deleted since the report are not reported.",
 		Example: "  keyreeve audit\n" +
 			"  keyreeve audit --profile prod --evidence live -o text -o html=keys.html\n" +
 			"  keyreeve audit reports/ --ruleset cis-5.0 --framework cis-5.0 --fail-on high\n" +
@@ -66,6 +67,9 @@ func (a *app) auditCommand() *cobra.Command {
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeReports,
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := refuseEmptyFlags(c); err != nil {
+				return err
+			}
 			p, err := a.planAudit(c.Context(), &f, args)
 			if err != nil {
 				return err
@@ -99,7 +103,8 @@ func (a *app) auditCommand() *cobra.Command {
 
 // planAudit checks the flags and reads the files that they name, before anything is judged.
 func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*auditPlan, error) {
-	p := &auditPlan{rate: f.rate, opt: audit.Options{Version: a.version, All: f.all, AsOf: a.sys.Now().UTC()}}
+	now := a.sys.Now().UTC().Truncate(time.Second)
+	p := &auditPlan{rate: f.rate, opt: audit.Options{Version: a.version, All: f.all, AsOf: now}}
 	var errs []error
 	check := func(err error) {
 		if err != nil {
@@ -134,6 +139,10 @@ func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*aud
 	check(err)
 	p.files, err = a.findReports(ctx, args)
 	check(err)
+	check(checkOutputs(p.outputs, p.files))
+	if f.asOf == "" && len(args) == 0 {
+		p.opt.AsOf = time.Time{} // when the account has been read
+	}
 	p.how.Options = collect.Options{Concurrency: f.concurrency, Now: a.sys.Now}
 	p.opt.CountOnly = !slices.ContainsFunc(p.outputs, output.needsVerdicts)
 	if len(errs) > 0 {
@@ -189,11 +198,12 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 	defer bar.stop()
 	if len(p.files) > 0 {
 		for i := range p.files {
+			a.log().Debug("read a credential report", "file", p.files[i].Path)
 			p.files[i].Open = bar.watch(p.files[i])
 		}
 		result, err := audit.Files(ctx, p.files, p.opt)
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("reading %s", bar.said())
+			return nil, &interrupted{"reading " + bar.said()}
 		}
 		return result, err
 	}
@@ -201,11 +211,12 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.Close()
 	p.how.Progress = bar.show
 	result, err := audit.Live(ctx, r, p.how, p.opt)
 	a.logCalls(r)
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())
+		return nil, &interrupted{fmt.Sprintf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())}
 	}
 	return result, err
 }
@@ -260,34 +271,53 @@ func (a *app) tellPeople(result *finding.Audit, p *auditPlan) {
 		a.warn("%s was not judged: %s", n.Rule, n.Why)
 	}
 	for _, n := range result.Exceptions {
-		a.warn("the exception of %s for %s at %s is %s", n.Exception.Owner, n.Exception.Rule, n.Exception.Origin, n.State)
+		state := "is " + string(n.State)
+		if n.State == finding.Unreadable {
+			state = "needs live evidence: it names a key id or a tag"
+		}
+		a.warn("the exception of %s for %s at %s %s", n.Exception.Owner, n.Exception.Rule, n.Exception.Origin, state)
 	}
-	const most = 10
-	told, denied := 0, false
+	a.tellGaps(result)
+	if !result.Complete {
+		a.warn("the audit is incomplete: what was not read is unknown, not clean")
+	}
+}
+
+// tellGaps tells what was not read, once a kind of reading: five thousand users denied are one line.
+func (a *app) tellGaps(result *finding.Audit) {
+	denied := false
 	for _, acc := range result.Accounts {
+		count := map[string]int{}
 		for _, g := range acc.Gaps {
+			count[g.Reading]++
 			denied = denied || g.Denied
-			if told++; told <= most {
-				a.warn("not read: %s", gapText(g))
+		}
+		for _, g := range acc.Gaps {
+			n := count[g.Reading]
+			delete(count, g.Reading)
+			if n > 0 {
+				a.warn("not read: %s", a.gapText(g, n-1))
 			}
 		}
 	}
 	if denied && !a.global.quiet {
 		a.say("hint: keyreeve iam-policy --for audit prints the policy that an audit needs")
 	}
-	if told > most {
-		a.warn("and %d more readings are missing; -o json lists them", told-most)
-	}
-	if !result.Complete {
-		a.warn("the audit is incomplete: what was not read is unknown, not clean")
-	}
 }
 
-func gapText(g fact.Gap) string {
-	if g.Subject == "" {
-		return fmt.Sprintf("%s of account %s: %s", g.Reading, g.Account, g.Why)
+// gapText words a gap and how many more there are of its reading.
+func (a *app) gapText(g fact.Gap, more int) string {
+	text := fmt.Sprintf("%s of account %s: %s", g.Reading, g.Account, g.Why)
+	if g.Subject != "" {
+		text = fmt.Sprintf("%s of %q in account %s: %s", g.Reading, g.Subject, g.Account, g.Why)
 	}
-	return fmt.Sprintf("%s of %q in account %s: %s", g.Reading, g.Subject, g.Account, g.Why)
+	if more > 0 {
+		text += fmt.Sprintf("; and %d more of the kind", more)
+	}
+	if a.global.maskKeys {
+		text = report.Mask(text)
+	}
+	return text
 }
 
 // outcome is the exit code: incomplete wins over findings.
@@ -315,11 +345,11 @@ func parseFailOn(s string) (finding.Severity, error) {
 // parseTime reads an instant; a date alone is its first instant in UTC.
 func parseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
+		if t, err := time.Parse(layout, s); err == nil && t.Unix() >= 0 {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, misuse("write RFC 3339, such as 2026-11-22T00:00:00Z", "%q is no time", s)
+	return time.Time{}, misuse("write RFC 3339 from 1970 on, such as 2026-11-22T00:00:00Z", "%q is no time", s)
 }
 
 func parseFlagDuration(flag, s string) (time.Duration, error) {
@@ -327,6 +357,9 @@ func parseFlagDuration(flag, s string) (time.Duration, error) {
 		return 0, nil
 	}
 	d, err := rule.ParseDuration(s)
+	if err == nil && d == 0 {
+		err = errors.New("no time at all")
+	}
 	if err != nil {
 		return 0, misuse("write days, hours, minutes, seconds, such as 14d or 36h", "%s: %v", flag, err)
 	}

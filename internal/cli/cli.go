@@ -16,10 +16,13 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"github.com/keyreeve/keyreeve/internal/credreport"
 )
 
 // System is the part of the world that the program touches, so that a test can hold it in its hand.
@@ -89,19 +92,20 @@ func Run(ctx context.Context, args []string, sys System) int {
 	root.SetIn(sys.Stdin)
 	root.SetOut(sys.Stdout)
 	root.SetErr(sys.Stderr)
-	return a.report(ctx, root.ExecuteContext(ctx))
+	return a.report(root.ExecuteContext(ctx))
 }
 
 // report tells what went wrong, if anything, and chooses the exit code.
-func (a *app) report(ctx context.Context, err error) int {
+func (a *app) report(err error) int {
 	var coded *exitError
+	var stopped *interrupted
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &coded) && coded.err == nil:
 		return coded.code
-	case ctx.Err() != nil:
-		a.say("interrupted: %s; nothing was written", strings.TrimSuffix(err.Error(), "\n"))
+	case errors.As(err, &stopped):
+		a.say("interrupted: %s; nothing was written", stopped.doing)
 		return ExitBroke
 	case errors.As(err, &coded):
 		a.sayError(coded.err)
@@ -116,13 +120,32 @@ func (a *app) report(ctx context.Context, err error) int {
 func (a *app) sayError(err error) {
 	a.say("error: %v", err)
 	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
+	var bad *credreport.Error
+	switch {
+	case errors.As(err, &hinted) && hinted.Hint() != "":
 		a.say("hint: %s", hinted.Hint())
+	case errors.As(err, &bad) && bad.Hint != "":
+		a.say("hint: %s", bad.Hint)
 	}
 }
 
-// say writes one line for people. Nothing can be done when standard error is gone.
-func (a *app) say(format string, args ...any) { _, _ = fmt.Fprintf(a.sys.Stderr, format+"\n", args...) }
+// say writes a line for people, of printable text only: file names and answers of servers must not move the cursor.
+// Nothing can be done when standard error is gone.
+func (a *app) say(format string, args ...any) {
+	_, _ = fmt.Fprintln(a.sys.Stderr, strings.Map(printable, fmt.Sprintf(format, args...)))
+}
+
+func printable(r rune) rune {
+	if r == '\n' || unicode.IsPrint(r) {
+		return r
+	}
+	return '\uFFFD'
+}
+
+// interrupted is the end of a run that a person stopped before it wrote anything.
+type interrupted struct{ doing string }
+
+func (e *interrupted) Error() string { return "interrupted: " + e.doing }
 
 func (a *app) warn(format string, args ...any) {
 	if !a.global.quiet {
@@ -148,10 +171,13 @@ func (a *app) root() *cobra.Command {
 		},
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.global.check() },
+		Version:           a.version,
 		SilenceErrors:     true, // report tells them
 		SilenceUsage:      true,
 	}
 	root.SetUsageTemplate(usage)
+	root.SetVersionTemplate("keyreeve {{.Version}}\n")
+	root.SetHelpCommand(helpCommand())
 	a.global.register(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return misuse(fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%v", err)
@@ -160,6 +186,33 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.auditCommand(), a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(),
 		a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	return root
+}
+
+// helpCommand is cobra's own, but an unknown topic is misuse.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command, and exit-codes",
+		RunE: func(c *cobra.Command, args []string) error {
+			found, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return misuse("keyreeve help lists the commands", "no command %q", strings.Join(args, " "))
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+// refuseEmptyFlags finds a flag that was given an empty value: mostly a variable that is not set.
+func refuseEmptyFlags(c *cobra.Command) error {
+	var errs []error
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if v := f.Value.String(); v == "" || v == "[]" {
+			errs = append(errs, misuse("leave it out, or give it a value", "--%s is empty", f.Name))
+		}
+	})
+	return errors.Join(errs...)
 }
 
 // usage is how help looks: cobra's own, wrapped for a terminal of 100 columns.

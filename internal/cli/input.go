@@ -31,7 +31,9 @@ func (a *app) findReports(ctx context.Context, args []string) ([]audit.File, err
 	}
 	for _, arg := range args {
 		if arg == "-" {
-			add("-", func() (io.ReadCloser, error) { return stdin(ctx, a.sys.Stdin), nil })
+			add("-", func() (io.ReadCloser, error) {
+				return interruptible(ctx, func() (io.Reader, error) { return a.sys.Stdin, nil }), nil
+			})
 			continue
 		}
 		info, err := os.Stat(arg)
@@ -44,10 +46,10 @@ func (a *app) findReports(ctx context.Context, args []string) ([]audit.File, err
 			paths, err := reportsIn(arg)
 			errs = append(errs, err)
 			for _, p := range paths {
-				add(p, opener(p))
+				add(p, opener(ctx, p))
 			}
 		default:
-			add(arg, opener(arg))
+			add(arg, opener(ctx, arg))
 		}
 	}
 	return files, errors.Join(errs...)
@@ -71,17 +73,25 @@ func reportsIn(dir string) ([]string, error) {
 	return paths, nil
 }
 
-func opener(path string) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) { return os.Open(path) }
+func opener(ctx context.Context, path string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			return interruptible(ctx, func() (io.Reader, error) { return os.Open(path) }), nil
+		}
+		return os.Open(path)
+	}
 }
 
-// stdin reads standard input until it ends or ctx is done: a read that waits for a terminal or a pipe cannot
-// be interrupted otherwise.
-func stdin(ctx context.Context, in io.Reader) io.ReadCloser {
+// interruptible reads from what open gives until it ends or ctx is done: opening and reading a terminal or a pipe can
+// wait for ever, and nothing else ends that. The goroutine that waits is left to the end of the process.
+func interruptible(ctx context.Context, open func() (io.Reader, error)) io.ReadCloser {
 	r, w := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
 	go func() {
-		_, err := io.CopyBuffer(w, in, make([]byte, 1<<18))
+		in, err := open()
+		if err == nil {
+			_, err = io.CopyBuffer(w, in, make([]byte, 1<<18))
+		}
 		stop()
 		w.CloseWithError(err) // nil ends the stream
 	}()

@@ -127,7 +127,7 @@ func printRules(w io.Writer, rules []rule.Rule) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%d rules. keyreeve rules show RULE explains one.\n", len(rules))
+	_, err := fmt.Fprintln(w, "\nkeyreeve rules show RULE explains one.")
 	return err
 }
 
@@ -214,6 +214,9 @@ func (a *app) sample(r rule.Rule, from, user string) (*rule.Sample, error) {
 			s := &rule.Sample{Account: v.Account.ID, Partition: v.Account.Partition, User: v.User}
 			if v.Key != nil {
 				s.KeyID = v.Key.ID
+			}
+			if a.global.maskKeys {
+				s.KeyID = "" // a command with half an id would be wrong; the page says KEY-ID
 			}
 			return s, nil
 		}

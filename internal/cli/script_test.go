@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -32,6 +33,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
+var update = flag.Bool("update", false, "write anew what cmp compares")
+
 // storyTime is when the built-in company of the stories is looked at.
 var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 
@@ -43,7 +46,8 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //	schema FILE               the file is a keyreeve.audit/1 document
 func TestScript_storiesOfTheCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			cloud := fakeaws.Demo(storyTime)
 			server, err := cloud.Start()

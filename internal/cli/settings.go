@@ -37,6 +37,16 @@ func (a *app) settingsFile() (path string, data []byte, err error) {
 	return "", nil, nil
 }
 
+// blank tells whether a YAML file holds nothing but comments.
+func blank(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return false
+		}
+	}
+	return true
+}
+
 // loadExceptions reads the accepted risks of the settings file and those of a file of their own.
 // Each rule that they name must be one of rs or of the catalogue; rs may be nil.
 func (a *app) loadExceptions(file string, asOf time.Time, rs *rule.Ruleset) (*rule.Exceptions, error) {
@@ -50,7 +60,7 @@ func (a *app) loadExceptions(file string, asOf time.Time, rs *rule.Ruleset) (*ru
 		lists = append(lists, e)
 		return err
 	}
-	if len(bytes.TrimSpace(data)) > 0 {
+	if !blank(data) {
 		if err := read(path, data); err != nil {
 			return nil, err
 		}

@@ -116,7 +116,7 @@ func common(ctx context.Context, r Reader, o Options) (fact.Snapshot, map[string
 }
 
 // quarantine notes on every user whether it is exposed, and adds exposed users that the evidence lacks: a
-// user younger than the report.
+// user younger than the report. One that is gone by now stays gone.
 func quarantine(s *fact.Snapshot, exposed map[string][]string) {
 	missing := make(map[string][]string, len(exposed))
 	for name, policies := range exposed {
@@ -138,6 +138,9 @@ func quarantine(s *fact.Snapshot, exposed map[string][]string) {
 		} else if s.QuarantineRead {
 			u.Quarantine = fact.No
 		}
+	}
+	for _, gone := range s.Gone {
+		delete(missing, strings.ToLower(gone))
 	}
 	for key, policies := range missing {
 		name := names[key]

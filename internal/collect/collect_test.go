@@ -257,3 +257,38 @@ func TestLive_stopsWhenTheContextDoes(t *testing.T) {
 		t.Errorf("snapshot %+v, error %v", s, err)
 	}
 }
+
+func TestConfirm_forgetsWhatTheReportSaysOfAUserMadeAgainSince(t *testing.T) {
+	old, young := fact.At(time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)), fact.At(made.Add(time.Hour))
+	for name, c := range map[string]struct {
+		live   []fact.Key
+		forget bool
+	}{
+		"none of its keys is left and one is younger than the report": {[]fact.Key{live("AKIA2", true, young)}, true},
+		"its key is still there":                {[]fact.Key{live("AKIA1", true, old), live("AKIA2", true, young)}, false},
+		"its key is gone and there is no other": {nil, false},
+	} {
+		f := &fake{report: header + rootRow + row("ana"), keys: map[string][]fact.Key{"ana": c.live}}
+		s, err := collect.Report(t.Context(), f, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := collect.Confirm(t.Context(), f, s, []int{1}, opt); err != nil {
+			t.Fatal(err)
+		}
+		if u := s.Users[1]; u.Created.Unknown() != c.forget || (u.Password == fact.Unknown) != c.forget {
+			t.Errorf("%s: %+v", name, u)
+		}
+	}
+}
+
+func TestLive_aUserThatIsGoneIsNotBroughtBackByItsQuarantine(t *testing.T) {
+	f := &fake{users: []fact.User{{Name: "Gone"}}, exposed: map[string][]string{"gone": {"AWSCompromisedKeyQuarantineV2"}}, fail: map[string]error{"Keys Gone": fact.ErrNotFound}}
+	s, err := collect.Live(t.Context(), f, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Users) != 1 || !s.Users[0].Root || !slices.Equal(s.Gone, []string{"Gone"}) {
+		t.Errorf("users %+v, gone %v", s.Users, s.Gone)
+	}
+}

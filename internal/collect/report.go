@@ -64,6 +64,20 @@ func parse(ctx context.Context, body []byte, s *fact.Snapshot) error {
 	return nil
 }
 
+// recreated tells whether the user may have been deleted and made again under its name since the report: none of the
+// keys it had is left, and it has one that the report is too old for. What else the report says of it may then be
+// about somebody else.
+func recreated(report, live []fact.Key, generated fact.Time) bool {
+	younger := false
+	for i := range live {
+		if len(sameSecond(report, live[i].Created)) > 0 {
+			return false
+		}
+		younger = younger || !generated.Known() || live[i].Created.Compare(generated) > 0
+	}
+	return len(report) > 0 && younger
+}
+
 type wrongAccount struct{ report, caller string }
 
 func (e *wrongAccount) Error() string {
@@ -115,6 +129,9 @@ func Confirm(ctx context.Context, r interface {
 		case u.Root && a.root == fact.No:
 			u.Keys, u.KeysRead = nil, true
 		case !u.Root:
+			if recreated(u.Keys, a.keys, s.Evidence.GeneratedAt) {
+				u.Created, u.Password, u.PasswordLastUsed = fact.Time{}, fact.Unknown, fact.Time{}
+			}
 			u.Keys, u.KeysRead = Match(u.Keys, a.keys), true
 		}
 	}

@@ -17,6 +17,8 @@ func (c *Cloud) do(who caller, action string, p url.Values) (*node, error) {
 	switch action {
 	case "sts:GetCallerIdentity":
 		return who.identity(), nil
+	case "sts:AssumeRole":
+		return c.assumeRole(who, p)
 	case "iam:ListAccountAliases":
 		return a.listAliases(), nil
 	case "iam:GetAccountSummary":
@@ -84,11 +86,20 @@ func (a *Account) write(action string, p url.Values) (*node, error) {
 }
 
 func (w caller) identity() *node {
-	arn, id := "arn:"+w.account.partition+":iam::"+w.account.id+":user/keyreeve-auditor", "AIDAFAKE"+w.account.id
-	if w.user != nil {
-		arn, id = w.account.arn(w.user), w.user.id
-	}
+	arn, id := w.self()
 	return tree("", leaf("Arn", arn), leaf("UserId", id), leaf("Account", w.account.id))
+}
+
+// self is the caller's ARN and unique id.
+func (w caller) self() (arn, id string) {
+	switch {
+	case w.session != nil:
+		return w.session.arn, w.session.id
+	case w.user != nil:
+		return w.account.arn(w.user), w.user.id
+	default:
+		return "arn:" + w.account.partition + ":iam::" + w.account.id + ":user/keyreeve-auditor", "AIDAFAKE" + w.account.id
+	}
 }
 
 func (a *Account) listAliases() *node {

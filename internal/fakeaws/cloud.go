@@ -2,8 +2,8 @@
 // the tests and the demo.
 //
 // It knows the parts of IAM and STS that keyreeve uses, in AWS's query protocol, so that the real SDK and
-// the AWS CLI talk to it: users, access keys, passwords, tags, quarantine policies, the credential report
-// with its states and its four hours. Its clock is moved by hand. Faults are switches: throttling, denial,
+// the AWS CLI talk to it: users, access keys, passwords, tags, quarantine policies, assumed roles, the
+// credential report with its states and its four hours. Its clock is moved by hand. Faults are switches: throttling, denial,
 // broken connections before and after a call took effect, held calls, short pages, lag.
 //
 // It checks no signature and evaluates no policy: a credential is the account it belongs to, and a denial
@@ -37,6 +37,7 @@ type Cloud struct {
 	now      time.Time
 	switches Switches
 	accounts []*Account
+	sessions map[string]*session // by access key id
 	faults   []*fault
 	random   *rand.Rand
 	calls    []Call
@@ -56,7 +57,7 @@ type Call struct {
 
 // New is an organisation without accounts, its clock at now.
 func New(now time.Time) *Cloud {
-	return &Cloud{now: now.UTC(), random: rand.New(rand.NewPCG(1, 2))}
+	return &Cloud{now: now.UTC(), sessions: map[string]*session{}, random: rand.New(rand.NewPCG(1, 2))}
 }
 
 // Now is the time of the Cloud's clock, which stands still until moved.

@@ -32,10 +32,15 @@ func at(text string) time.Time {
 	return t
 }
 
-// call makes one request by hand, as the AWS CLI would, without a signature worth the name.
+// call makes one request by hand, as the AWS CLI would, without a signature worth the name. The action is
+// of IAM, or names its service: sts:AssumeRole.
 func call(t *testing.T, endpoint, keyID, action string, params url.Values) (status int, body string) {
 	t.Helper()
-	form := url.Values{"Action": {action}}
+	service, name, ok := strings.Cut(action, ":")
+	if !ok {
+		service, name = "iam", action
+	}
+	form := url.Values{"Action": {name}}
 	for name, values := range params {
 		form[name] = values
 	}
@@ -45,7 +50,7 @@ func call(t *testing.T, endpoint, keyID, action string, params url.Values) (stat
 	}
 	req.Close = true
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+keyID+"/20260301/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0")
+	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+keyID+"/20260301/us-east-1/"+service+"/aws4_request, SignedHeaders=host, Signature=0")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -204,6 +209,39 @@ func TestServe_enforcesTheQuotaOfTwoKeys(t *testing.T) {
 	}
 	if got := len(a.Users()[0].Keys); got != 2 {
 		t.Errorf("%d keys, want 2", got)
+	}
+}
+
+func TestServe_aSessionIsOfTheAccountOfItsRoleUntilItEnds(t *testing.T) {
+	c := fakeaws.New(at("2026-01-01T00:00:00Z"))
+	a := c.AddAccount(fact.Account{ID: account})
+	c.AddAccount(fact.Account{ID: "222222222222"})
+	endpoint := start(t, c)
+	role := func(arn string) url.Values { return url.Values{"RoleArn": {arn}, "RoleSessionName": {"s"}} }
+	_, body := call(t, endpoint, a.Credential(), "sts:AssumeRole", role("arn:aws:iam::222222222222:role/team/audit"))
+	_, rest, _ := strings.Cut(body, "<AccessKeyId>")
+	id, _, _ := strings.Cut(rest, "</AccessKeyId>")
+	if !strings.HasPrefix(id, "ASIA") || !strings.Contains(body, "<Expiration>2026-01-01T01:00:00Z</Expiration>") {
+		t.Fatalf("no session of an hour: %s", body)
+	}
+	for _, step := range []struct{ at, want string }{
+		{"2026-01-01T00:59:59Z", "<Arn>arn:aws:sts::222222222222:assumed-role/audit/s</Arn>"},
+		{"2026-01-01T01:00:00Z", "ExpiredToken"},
+	} {
+		c.SetNow(at(step.at))
+		if _, body := call(t, endpoint, id, "sts:GetCallerIdentity", nil); !strings.Contains(body, step.want) {
+			t.Errorf("at %s: %s, want %s", step.at, body, step.want)
+		}
+	}
+	for arn, want := range map[string]string{
+		"arn:aws:iam::999999999999:role/audit":    "AccessDenied",
+		"arn:aws-cn:iam::222222222222:role/audit": "AccessDenied",
+		"arn:aws:iam::222222222222:user/audit":    "ValidationError",
+		"audit":                                   "ValidationError",
+	} {
+		if _, body := call(t, endpoint, a.Credential(), "sts:AssumeRole", role(arn)); !strings.Contains(body, want) {
+			t.Errorf("%s: %s, want %s", arn, body, want)
+		}
 	}
 }
 

@@ -42,10 +42,12 @@ func (s *Server) Close() {
 	<-s.done
 }
 
-// caller is who a request is from: the account, and the user whose key signed it, nil for the administrator.
+// caller is who a request is from: the account, and the user whose key or the session whose credentials
+// signed it; neither for the administrator.
 type caller struct {
 	account *Account
 	user    *user
+	session *session
 }
 
 // answer is what is sent: body, or a broken connection.
@@ -170,9 +172,15 @@ func (c *Cloud) caller(keyID, action string) (caller, error) {
 		for _, u := range a.users {
 			if k := u.key(keyID); k != nil && k.active {
 				k.use(use{c.now, service, "us-east-1"})
-				return caller{a, u}, nil
+				return caller{account: a, user: u}, nil
 			}
 		}
+	}
+	if s := c.sessions[keyID]; s != nil {
+		if !c.now.Before(s.ends) {
+			return caller{}, ExpiredToken.refusal(action)
+		}
+		return caller{account: s.account, session: s}, nil
 	}
 	return caller{}, &Error{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
 }

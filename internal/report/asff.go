@@ -124,7 +124,7 @@ func writeASFF(w *bufio.Writer, a *finding.Audit, o Options) error {
 		return err
 	}
 	if homeless != nil {
-		return fmt.Errorf("the evidence does not name the account of user %q, and a finding needs one", homeless.User)
+		return fmt.Errorf("the evidence does not name the account of %s, and a finding needs one", subjectName(homeless))
 	}
 	_, err = w.WriteString("\n}\n")
 	return err
@@ -189,8 +189,8 @@ func asffJudge(out *asffFinding, v *finding.Verdict) {
 func asffResources(v *finding.Verdict) []asffResource {
 	region := homeRegion(v.Account.Partition)
 	user := asffResource{Type: "AwsIamUser", ID: v.UserARN, Partition: v.Account.Partition, Region: region}
-	if v.User == fact.RootName {
-		user.Type, user.ID = "AwsAccount", "AWS::::Account:"+v.Account.ID
+	if v.User == "" || v.User == fact.RootName {
+		user.Type, user.ID = "AwsAccount", accountResource(v.Account)
 	} else {
 		user.Details = &asffDetails{User: &asffUser{v.User}}
 	}

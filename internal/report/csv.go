@@ -22,9 +22,12 @@ func csvHeader() []string {
 }
 
 // writeCSV writes a header and one row a verdict. Times are RFC 3339 in UTC, empty where unknown;
-// key_last_used_at is "never" where AWS recorded no use. A cell that a spreadsheet would run as a formula,
-// which is one that begins with = + - @ or a control character, gets an apostrophe before it: an IAM user
-// may be called =cmd. Whoever joins on names should take user_arn, which cannot begin that way.
+// key_last_used_at is "never" where AWS recorded no use.
+//
+// In CSV a cell that begins with =, +, -, @ or a control character is written with an apostrophe before it, so
+// that no spreadsheet runs it as a formula: an IAM user may be called =cmd, -ci or @bot. Such a cell differs
+// from the same value in JSON by that apostrophe. Whoever joins on names should take user_arn, which cannot
+// begin that way, or JSON. user is empty for a verdict about the account, whose users could not be read.
 func writeCSV(w *bufio.Writer, a *finding.Audit, o Options) error {
 	evidence := make(map[string]fact.Evidence, len(a.Accounts))
 	for i := range a.Accounts {
@@ -39,7 +42,7 @@ func writeCSV(w *bufio.Writer, a *finding.Audit, o Options) error {
 			continue
 		}
 		e := evidence[v.Account.ID]
-		row := append(csvVerdict(v), string(e.Source), stampText(e.MadeAt()), instant(a.AsOf))
+		row := append(csvVerdict(v), string(e.Source), stampText(madeAt(e)), instant(a.AsOf))
 		for i := range row {
 			row[i] = cell(row[i])
 		}

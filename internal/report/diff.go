@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
@@ -13,8 +14,8 @@ import (
 // DiffFormats lists the formats that WriteDiff takes.
 func DiffFormats() []Format { return []Format{Text, JSON} }
 
-// WriteDiff writes what changed between two audits, as text or as keyreeve.diff/1 JSON. What is gone is not
-// called fixed: where the later audit did not judge it, it says so.
+// WriteDiff writes what changed between two audits, as text or as keyreeve.diff/1 JSON. Of what is gone only
+// that is called fixed which the later audit judged: the rest is not judged, unknown or excepted now.
 func WriteDiff(w io.Writer, f Format, d finding.Difference, before, after *finding.Audit, o Options) error {
 	if !slices.Contains(DiffFormats(), f) {
 		return fmt.Errorf("a difference is written as %v, not as %q", DiffFormats(), string(f))
@@ -22,12 +23,13 @@ func WriteDiff(w io.Writer, f Format, d finding.Difference, before, after *findi
 	if o.MaskKeys {
 		d, before, after = maskDiff(d), maskAudit(before), maskAudit(after)
 	}
+	gs := sortOut(d.Gone, after)
 	buf := bufio.NewWriter(w)
 	var err error
 	if f == JSON {
-		err = diffJSON(buf, d, before, after)
+		err = diffJSON(buf, d, gs, before, after)
 	} else {
-		diffText(buf, d, before, after, o)
+		diffText(buf, d, gs, before, after, o)
 	}
 	if err == nil {
 		err = buf.Flush()
@@ -48,9 +50,20 @@ type wireGone struct {
 	wireVerdict
 	Now *string `json:"now"` // its status in the later audit; null when that does not have it
 	Why string  `json:"why"`
+	// Outcome says what became of it in one word: fixed, not-judged, unknown or excepted.
+	Outcome string `json:"outcome"`
 }
 
-func diffJSON(w *bufio.Writer, d finding.Difference, before, after *finding.Audit) error {
+type wireCounts struct {
+	New       int `json:"new"`
+	Fixed     int `json:"fixed"`
+	NotJudged int `json:"not_judged"`
+	Unknown   int `json:"unknown"`
+	Excepted  int `json:"excepted"`
+	Same      int `json:"same"`
+}
+
+func diffJSON(w *bufio.Writer, d finding.Difference, gs []gone, before, after *finding.Audit) error {
 	side := func(a *finding.Audit) wireSide { return wireSide{instant(a.AsOf), a.Ruleset, a.Complete} }
 	wire := func(vs []finding.Verdict) []wireVerdict {
 		out := make([]wireVerdict, 0, len(vs))
@@ -59,15 +72,15 @@ func diffJSON(w *bufio.Writer, d finding.Difference, before, after *finding.Audi
 		}
 		return out
 	}
-	gone := make([]wireGone, 0, len(d.Gone))
-	for i := range d.Gone {
-		g := &d.Gone[i]
-		row := wireGone{wireVerdict: toWireVerdict(&g.Verdict), Why: goneWhy(g, after)}
+	rows := make([]wireGone, 0, len(gs))
+	for i := range gs {
+		g := &gs[i]
+		row := wireGone{wireVerdict: toWireVerdict(&g.Verdict), Why: g.why, Outcome: string(g.outcome)}
 		if g.Now != "" {
 			now := string(g.Now)
 			row.Now = &now
 		}
-		gone = append(gone, row)
+		rows = append(rows, row)
 	}
 	doc := newDocument(w)
 	doc.field("schema", diffSchema)
@@ -75,36 +88,14 @@ func diffJSON(w *bufio.Writer, d finding.Difference, before, after *finding.Audi
 	doc.field("before", side(before))
 	doc.field("after", side(after))
 	doc.field("new", wire(d.New))
-	doc.field("gone", gone)
+	doc.field("gone", rows)
 	doc.field("same", wire(d.Same))
 	doc.field("warnings", diffWarnings(before, after))
+	doc.field("counts", wireCounts{
+		New: len(d.New), Fixed: count(gs, goneFixed), NotJudged: count(gs, goneNotJudged),
+		Unknown: count(gs, goneUnknown), Excepted: count(gs, goneExcepted), Same: len(d.Same),
+	})
 	return doc.close()
-}
-
-// goneWhy says as much as the later audit allows about a failing verdict that it does not fail.
-func goneWhy(g *finding.Gone, after *finding.Audit) string {
-	switch g.Now {
-	case finding.Pass:
-		return "passes now"
-	case finding.Unknown:
-		return "unknown now: not fixed, not read"
-	case finding.Excepted:
-		return "excepted now: it still fails"
-	case finding.Fail:
-		return "still fails"
-	}
-	v := &g.Verdict
-	at := slices.IndexFunc(after.Accounts, func(r finding.AccountResult) bool { return r.Account.ID == v.Account.ID })
-	if at < 0 {
-		return "its account is not in the later audit"
-	}
-	if !slices.ContainsFunc(after.Summary, func(r finding.RuleResult) bool { return r.Rule == v.Rule }) {
-		return "its rule was not judged in the later audit"
-	}
-	if len(after.Accounts[at].Gaps) > 0 {
-		return "not failing in what was read of its account, and not all was read"
-	}
-	return "no longer failing: it passes, or the key or user is gone"
 }
 
 // diffWarnings tells what makes the two audits hard to compare.
@@ -125,7 +116,7 @@ func diffWarnings(before, after *finding.Audit) []string {
 	return out
 }
 
-func diffText(w *bufio.Writer, d finding.Difference, before, after *finding.Audit, o Options) {
+func diffText(w *bufio.Writer, d finding.Difference, gs []gone, before, after *finding.Audit, o Options) {
 	p := &page{w: w, width: o.width(), color: o.Color}
 	p.line(0, 2, piece{product, strong}, piece{"diff from", normal}, piece{minute(fact.At(before.AsOf)), strong},
 		piece{"to", normal}, piece{minute(fact.At(after.AsOf)), strong})
@@ -144,8 +135,10 @@ func diffText(w *bufio.Writer, d finding.Difference, before, after *finding.Audi
 		}
 	}
 	list("New", bad, "+", len(d.New), func(i int) (*finding.Verdict, string) { return &d.New[i], "" })
-	list("Gone", good, "-", len(d.Gone), func(i int) (*finding.Verdict, string) {
-		return &d.Gone[i].Verdict, goneWhy(&d.Gone[i], after)
+	fixed, unclear := split(gs)
+	list("Fixed", good, "-", len(fixed), func(i int) (*finding.Verdict, string) { return &fixed[i].Verdict, fixed[i].why })
+	list("Not failing now, and not fixed", warn, "?", len(unclear), func(i int) (*finding.Verdict, string) {
+		return &unclear[i].Verdict, unclear[i].why
 	})
 	list("Still failing", strong, " ", len(d.Same), func(i int) (*finding.Verdict, string) { return &d.Same[i], "" })
 	p.blank()
@@ -153,13 +146,23 @@ func diffText(w *bufio.Writer, d finding.Difference, before, after *finding.Audi
 		p.line(0, 2, piece{"Nothing failed then and nothing fails now.", good})
 		return
 	}
-	p.line(0, 2, piece{fmt.Sprintf("%s new, %s gone, %s still failing.",
-		number(len(d.New)), number(len(d.Gone)), number(len(d.Same))), strong})
+	p.line(0, 2, piece{diffHeadline(d, gs), strong})
+}
+
+// diffHeadline counts what changed. What is not judged, unknown or excepted now is never among the fixed.
+func diffHeadline(d finding.Difference, gs []gone) string {
+	parts := []string{number(len(d.New)) + " new", number(count(gs, goneFixed)) + " fixed"}
+	for _, o := range []outcome{goneNotJudged, goneUnknown, goneExcepted} {
+		if n := count(gs, o); n > 0 {
+			parts = append(parts, number(n)+" "+strings.ReplaceAll(string(o), "-", " ")+" now")
+		}
+	}
+	return strings.Join(append(parts, number(len(d.Same))+" still failing"), ", ") + "."
 }
 
 func (p *page) diffLine(v *finding.Verdict, mark string, tn tone, why string) {
 	p.put(p.style(tn, mark) + " " + p.style(severityTone(v.Severity), severityMark(v.Severity)) + "  ")
-	who := clean(v.Account.ID) + " " + clean(v.User)
+	who := clean(v.Account.ID) + " " + userName(v.User)
 	if v.Key != nil {
 		who += " " + keyName(v.Key)
 	}

@@ -37,8 +37,12 @@ type htmlPage struct {
 	Rules   []finding.RuleResult
 	Rows    iter.Seq[htmlRow]
 	Many    bool // more than one account
-	Gaps    []string
-	Due     []htmlDue
+	// Accounts has texts where the audit has counts: an unread account has no zeros.
+	Accounts []htmlAccount
+	Gaps     []string
+	GapCount int
+	Caveat   string // of the scoreboard
+	Due      []htmlDue
 }
 
 type htmlTile struct {
@@ -71,15 +75,19 @@ type htmlRow struct {
 	Accepted string
 }
 
+type htmlAccount struct {
+	Name, Users, Keys, Active, Gaps, Evidence string
+}
+
 type htmlDue struct{ When, Severity, Rule, Account, Who string }
 
 // writeHTML writes one page that needs no network and no script to be read: style, script and chart are
 // inside. With script its table of findings can be sorted and filtered. It fits a phone, paper and the dark.
 func writeHTML(w *bufio.Writer, a *finding.Audit, o Options) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
-		"clean": clean, "date": date, "minute": minute, "number": number, "plural": plural, "join": strings.Join,
-		"account": accountName, "evidence": evidenceText, "scope": exceptionScope, "counts": countText,
-		"capital": severityTitle,
+		"clean": clean, "date": date, "minute": minute, "number": number, "plural": plural,
+		"counts": countText, "score": rowStatus, "state": stateText, "why": whyLines,
+		"scope": func(e finding.Exception) string { return exceptionScope(&e, asIs, asIs) },
 	}).Parse(pageTemplate)
 	if err != nil {
 		return err
@@ -95,33 +103,58 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 	p := &htmlPage{
 		Style: template.CSS(pageStyle), Script: template.JS(pageScript), //nolint:gosec // G203: our own embedded files
 		Audit: a, AsOf: minute(fact.At(a.AsOf)), Rules: a.Summary, Many: len(a.Accounts) > 1, Chart: ageChart(a),
-		Rows: htmlRows(a, o), Title: htmlTitle(a),
+		Rows: htmlRows(a, o), Title: htmlTitle(a), Caveat: scoreCaveat, GapCount: gapCount(a),
 	}
 	p.Verdict, p.Class, p.Line = htmlOutcome(a, &t)
 	for _, s := range severitiesDown() {
 		p.Weights = append(p.Weights, htmlWeight{s, t.bySeverity[s]})
 	}
 	total := a.Totals()
-	active := 0
+	active, unread := 0, 0
 	for i := range a.Accounts {
-		active += a.Accounts[i].ActiveKeys
-		for _, g := range a.Accounts[i].Gaps {
-			p.Gaps = append(p.Gaps, gapText(a.Accounts[i].Account, g))
+		r := &a.Accounts[i]
+		active += r.ActiveKeys
+		if usersUnread(r) {
+			unread++
 		}
+		p.Accounts = append(p.Accounts, toHTMLAccount(r, a))
+		for _, g := range groupGaps(r.Gaps) {
+			p.Gaps = append(p.Gaps, g.what(r.Account, asIs, asIs)+": "+g.why)
+		}
+	}
+	activeTile := htmlTile{number(active), "active keys", ""}
+	switch {
+	case unread > 0 && active == 0:
+		activeTile = htmlTile{"?", "active keys: " + notRead, "warn"}
+	case unread > 0:
+		activeTile = htmlTile{number(active), "active keys in what was read", "warn"}
 	}
 	p.Tiles = []htmlTile{
 		{number(t.fails), "findings", alarm(t.fails, "bad")}, {number(t.keys), "keys with findings", alarm(t.keys, "bad")},
-		{number(t.users), "users with findings", alarm(t.users, "bad")}, {number(active), "active keys", ""},
+		{number(t.users), "users with findings", alarm(t.users, "bad")}, activeTile,
 		{number(total.Unknown), "unknown", alarm(total.Unknown, "warn")}, {number(total.Excepted), "excepted", ""},
 	}
 	for i := range a.Due {
 		v := &a.Due[i]
 		p.Due = append(p.Due, htmlDue{
 			minute(v.Due), string(v.Severity), clean(v.Rule), accountName(v.Account),
-			strings.TrimSpace(clean(v.User) + " " + keyName(v.Key)),
+			strings.TrimSpace(userName(v.User) + " " + keyName(v.Key)),
 		})
 	}
 	return p
+}
+
+func toHTMLAccount(r *finding.AccountResult, a *finding.Audit) htmlAccount {
+	out := htmlAccount{
+		accountName(r.Account), number(r.Users), number(r.Keys), number(r.ActiveKeys), number(len(r.Gaps)), evidenceText(r, a.AsOf),
+	}
+	switch {
+	case nothingRead(r):
+		out.Users, out.Keys, out.Active = notRead, notRead, notRead
+	case usersUnread(r):
+		out.Users += " known, not all read"
+	}
+	return out
 }
 
 func alarm(n int, class string) string {
@@ -162,12 +195,12 @@ func htmlRows(a *finding.Audit, o Options) iter.Seq[htmlRow] {
 
 func toHTMLRow(v *finding.Verdict, a *finding.Audit) htmlRow {
 	r := htmlRow{
-		V: v, Weight: htmlWeightOf(v), Account: clean(v.Account.ID), Name: clean(v.Account.Name), User: clean(v.User),
+		V: v, Weight: htmlWeightOf(v), Account: clean(v.Account.ID), Name: clean(v.Account.Name), User: userName(v.User),
 		Since: date(v.Since), Message: clean(v.Message), Remedy: remedyText(v.Remedy),
 		Controls: clean(controlText(v.Controls)), AgeHours: -1, UsedUnix: -1,
 	}
 	if k := v.Key; k != nil {
-		r.Key, r.Age, r.Used = keyName(k), sinceThen(k.Created, a.AsOf), lastUse(k.LastUsed, a.AsOf)
+		r.Key, r.Age, r.Used = keyName(k), ageText(k.Created, a.AsOf), lastUse(k.LastUsed, a.AsOf)
 		r.Active = "active"
 		if !k.Active {
 			r.Active = "inactive"
@@ -219,10 +252,13 @@ const (
 	chartRow  = 34
 )
 
-// ageChart adds the bands of all accounts; nil when no account states any.
+// ageChart adds the bands of all accounts that were read; nil when none states any.
 func ageChart(a *finding.Audit) *htmlChart {
 	var bands []finding.AgeBand
 	for i := range a.Accounts {
+		if nothingRead(&a.Accounts[i]) {
+			continue
+		}
 		for _, b := range a.Accounts[i].Ages {
 			found := false
 			for j := range bands {

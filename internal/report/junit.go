@@ -3,6 +3,7 @@ package report
 import (
 	"bufio"
 	"encoding/xml"
+	"strings"
 
 	"github.com/keyreeve/keyreeve/internal/finding"
 )
@@ -34,32 +35,26 @@ type junitOutcome struct {
 
 // writeJUnit writes a test suite for each rule and a test case for each verdict: failing is a failure,
 // unknown an error, excepted is skipped. What could not be read is a suite of its own whose cases are
-// errors, so that a pipeline does not take an unread account for a clean one.
+// errors, so that a pipeline does not take an unread account for a clean one; rules that were not judged are
+// skipped cases of another. Notes and exceptions that did nothing are the output of a last suite without cases.
 func writeJUnit(w *bufio.Writer, a *finding.Audit, o Options) error {
-	suites := junitSuites(a, o)
+	parts := junitParts(a, o)
 	var all junitSuite
-	for _, s := range suites {
-		all.Tests += s.Tests
-		all.Failures += s.Failures
-		all.Errors += s.Errors
-		all.Skipped += s.Skipped
+	for _, p := range parts {
+		all.Tests += p.Tests
+		all.Failures += p.Failures
+		all.Errors += p.Errors
+		all.Skipped += p.Skipped
 	}
-	j := junit{w: w, enc: xml.NewEncoder(w)}
+	j := &junit{w: w, enc: xml.NewEncoder(w)}
 	j.enc.Indent("", "  ")
 	j.text(xml.Header)
 	all.XMLName.Local, all.Name, all.Time = "testsuites", product, instant(a.AsOf)
 	j.open(all)
-	for _, s := range suites {
-		j.open(*s)
-		if s.Name == evidenceSuite {
-			j.gaps(a)
-		} else {
-			for v := range a.Verdicts {
-				if v.Rule == s.Name && o.shown(v.Status) {
-					j.put(junitCaseOf(v))
-				}
-			}
-		}
+	for _, p := range parts {
+		p.Time = instant(a.AsOf)
+		j.open(p.junitSuite)
+		p.write(j)
 		j.shut("testsuite")
 	}
 	j.shut("testsuites")
@@ -72,48 +67,66 @@ func writeJUnit(w *bufio.Writer, a *finding.Audit, o Options) error {
 	return w.WriteByte('\n')
 }
 
-const evidenceSuite = "evidence"
+// junitPart is a suite with its counts, which come first in XML, and what writes its cases.
+type junitPart struct {
+	junitSuite
+	write func(j *junit)
+}
 
-// junitSuites counts the cases of each suite, in the order of the summary, for the counts come first.
-func junitSuites(a *finding.Audit, o Options) []*junitSuite {
-	var suites []*junitSuite
-	byRule := map[string]*junitSuite{}
-	suite := func(name string) *junitSuite {
-		s := byRule[name]
-		if s == nil {
-			s = &junitSuite{Name: name, Time: instant(a.AsOf)}
-			byRule[name] = s
-			suites = append(suites, s)
-		}
-		return s
+func junitParts(a *finding.Audit, o Options) []*junitPart {
+	var parts []*junitPart
+	if n := gapCount(a); n > 0 {
+		parts = append(parts, &junitPart{junitSuite{Name: "evidence", Tests: n, Errors: n}, func(j *junit) { j.gaps(a) }})
 	}
-	for i := range a.Accounts {
-		n := len(a.Accounts[i].Gaps)
-		if n > 0 {
-			s := suite(evidenceSuite)
-			s.Tests, s.Errors = s.Tests+n, s.Errors+n
+	if n := len(a.NotJudged); n > 0 {
+		parts = append(parts, &junitPart{junitSuite{Name: notJudged, Tests: n, Skipped: n}, func(j *junit) { j.notJudged(a) }})
+	}
+	parts = append(parts, junitRules(a, o)...)
+	if len(a.Notes)+len(a.Exceptions) > 0 {
+		parts = append(parts, &junitPart{junitSuite{Name: "notes"}, func(j *junit) { j.notes(a) }})
+	}
+	return parts
+}
+
+// junitRules counts the cases of each rule, in the order of the summary.
+func junitRules(a *finding.Audit, o Options) []*junitPart {
+	var parts []*junitPart
+	byRule := map[string]*junitPart{}
+	part := func(rule string) *junitPart {
+		p := byRule[rule]
+		if p == nil {
+			p = &junitPart{junitSuite{Name: rule}, func(j *junit) {
+				for v := range a.Verdicts {
+					if v.Rule == rule && o.shown(v.Status) {
+						j.put(junitCaseOf(v))
+					}
+				}
+			}}
+			byRule[rule] = p
+			parts = append(parts, p)
 		}
+		return p
 	}
 	for _, r := range a.Summary {
-		suite(r.Rule)
+		part(r.Rule)
 	}
 	for v := range a.Verdicts {
 		if !o.shown(v.Status) {
 			continue
 		}
-		s := suite(v.Rule)
-		s.Tests++
+		p := part(v.Rule)
+		p.Tests++
 		switch v.Status {
 		case finding.Fail:
-			s.Failures++
+			p.Failures++
 		case finding.Unknown:
-			s.Errors++
+			p.Errors++
 		case finding.Excepted:
-			s.Skipped++
+			p.Skipped++
 		case finding.Pass:
 		}
 	}
-	return suites
+	return parts
 }
 
 func junitCaseOf(v *finding.Verdict) junitCase {
@@ -181,8 +194,27 @@ func (j *junit) gaps(a *finding.Audit) {
 				name += " of " + clean(g.Subject)
 			}
 			j.put(junitCase{
-				Class: accountName(a.Accounts[i].Account), Name: name, Error: &junitOutcome{clean(g.Why), "not read", ""},
+				Class: accountName(a.Accounts[i].Account), Name: name, Error: &junitOutcome{clean(g.Why), notRead, ""},
 			})
 		}
 	}
+}
+
+func (j *junit) notJudged(a *finding.Audit) {
+	for _, n := range a.NotJudged {
+		j.put(junitCase{Class: notJudged, Name: clean(n.Rule), Skipped: &junitOutcome{Message: whyText(n)}})
+	}
+}
+
+func (j *junit) notes(a *finding.Audit) {
+	var b strings.Builder
+	for i := range a.Exceptions {
+		b.WriteString(noticeText(&a.Exceptions[i]) + "\n")
+	}
+	for _, n := range a.Notes {
+		b.WriteString(clean(n) + "\n")
+	}
+	j.token(xml.StartElement{Name: xml.Name{Local: "system-out"}})
+	j.token(xml.CharData(b.String()))
+	j.shut("system-out")
 }

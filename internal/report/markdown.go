@@ -10,7 +10,8 @@ import (
 )
 
 // writeMarkdown writes a page for a pull request or a wiki: result, counts, one table of failing keys an
-// account, then gaps and notes. Text from evidence is escaped, also against tags, links and mentions.
+// account, then gaps and notes. Text from evidence is escaped, also against tags and links, and names of users
+// stand in code, where no site looks for links and mentions.
 func writeMarkdown(w *bufio.Writer, a *finding.Audit, o Options) error {
 	m := markdown{w, a}
 	var t tally
@@ -55,12 +56,11 @@ func (m markdown) result(t *tally) {
 
 func (m markdown) account(s *section) {
 	r := s.result
-	m.put("\n## %s\n\n%s, %s (%s active). Evidence: %s.\n", md(accountName(r.Account)), plural(r.Users, "user"),
-		plural(r.Keys, "key"), number(r.ActiveKeys), md(evidenceText(r.Evidence, m.audit.AsOf)))
+	m.put("\n## %s\n\n%s. Evidence: %s.\n", md(accountName(r.Account)), countsText(r), md(evidenceText(r, m.audit.AsOf)))
 	if len(r.Gaps) > 0 {
 		m.put("\nNot read:\n\n")
-		for _, g := range r.Gaps {
-			m.put("- %s\n", md(gapText(fact.Account{}, g)))
+		for _, g := range groupGaps(r.Gaps) {
+			m.put("- %s: %s\n", g.what(fact.Account{}, md, mdName), md(g.why))
 		}
 	}
 	m.table("Failing", s.failing)
@@ -78,11 +78,11 @@ func (m markdown) table(title string, hs []*holder) {
 		for _, s := range h.subjects {
 			key, age, used := "", "", ""
 			if s.key != nil {
-				key, age, used = keyName(s.key), sinceThen(s.key.Created, m.audit.AsOf), lastUse(s.key.LastUsed, m.audit.AsOf)
+				key, age, used = keyName(s.key), ageText(s.key.Created, m.audit.AsOf), lastUse(s.key.LastUsed, m.audit.AsOf)
 			}
 			rules := ruleList(s.rules)
 			m.put("| %s | %s | %s | %s | %s | %s | %s |\n",
-				s.worst, md(h.user), md(key), md(age), md(used), date(s.since), md(rules))
+				s.worst, mdUser(h.user), md(key), md(age), md(used), date(s.since), md(rules))
 		}
 	}
 }
@@ -93,7 +93,10 @@ func (m markdown) bundles(title string, bs []*bundle) {
 	}
 	m.put("\n**%s**\n\n", title)
 	for _, b := range bs {
-		m.put("- %s: %s. %s\n", md(strings.Join(b.subjects, ", ")), md(ruleList(b.rules)), md(b.text))
+		for _, l := range b.lines {
+			names, _ := l.names(len(l.subjects), mdWho)
+			m.put("- %s: %s. %s\n", strings.Join(names, ", "), md(ruleList(l.rules)), md(b.text))
+		}
 	}
 }
 
@@ -104,7 +107,8 @@ func (m markdown) due() {
 	m.put("\n## Due soon\n\n| when | severity | rule | account | user | key |\n|---|---|---|---|---|---|\n")
 	for i := range m.audit.Due {
 		v := &m.audit.Due[i]
-		m.put("| %s | %s | %s | %s | %s | %s |\n", minute(v.Due), v.Severity, md(v.Rule), md(v.Account.ID), md(v.User), md(keyName(v.Key)))
+		m.put("| %s | %s | %s | %s | %s | %s |\n", minute(v.Due), v.Severity, md(v.Rule), md(v.Account.ID),
+			mdUser(v.User), md(keyName(v.Key)))
 	}
 }
 
@@ -115,9 +119,10 @@ func (m markdown) scoreboard() {
 	}
 	m.put("\n## %s\n\n| control | status | rules | fail | unknown | excepted | pass |\n|---|---|---|--:|--:|--:|--:|\n", md(s.Framework))
 	for _, r := range s.Rows {
-		m.put("| %s | %s | %s | %d | %d | %d | %d |\n", md(r.Control), r.Status(), md(strings.Join(r.Rules, ", ")),
+		m.put("| %s | %s | %s | %d | %d | %d | %d |\n", md(r.Control), rowStatus(r), md(strings.Join(r.Rules, ", ")),
 			r.Fail, r.Unknown, r.Excepted, r.Pass)
 	}
+	m.put("\n%s\n", scoreCaveat)
 }
 
 func (m markdown) asides() {
@@ -126,14 +131,13 @@ func (m markdown) asides() {
 		m.put("\n## Exceptions that did nothing\n\n")
 		for i := range a.Exceptions {
 			e := &a.Exceptions[i].Exception
-			m.put("- **%s**: %s; owner %s, expires %s: %s\n", a.Exceptions[i].State, md(exceptionScope(e)), md(e.Owner),
-				date(e.Expires), md(e.Reason))
+			m.put("- **%s**: %s; %s\n", md(stateText(a.Exceptions[i].State)), exceptionScope(e, md, mdName), md(exceptionTail(e)))
 		}
 	}
 	if len(a.NotJudged) > 0 {
 		m.put("\n## Not judged\n\n")
 		for _, n := range a.NotJudged {
-			m.put("- %s: %s\n", md(n.Rule), md(n.Why))
+			m.put("- %s: %s\n", md(n.Rule), md(whyText(n)))
 		}
 	}
 	if len(a.Notes) > 0 {
@@ -144,14 +148,36 @@ func (m markdown) asides() {
 	}
 }
 
+// mdName writes a name in code. One that could end the code span or a table cell is escaped in a code tag.
+func mdName(s string) string {
+	s = clean(s)
+	if s == "" || strings.TrimSpace(s) != s || strings.ContainsAny(s, "`|\\") {
+		return "<code>" + md(s) + "</code>"
+	}
+	return "`" + s + "`"
+}
+
+// mdUser writes the name of a user in code, the account in words.
+func mdUser(user string) string {
+	if user == "" {
+		return theAccount
+	}
+	return mdName(user)
+}
+
+func mdWho(s who) string {
+	if s.key == "" {
+		return mdUser(s.user)
+	}
+	return mdUser(s.user) + " (" + md(s.key) + ")"
+}
+
 // md makes text from evidence plain text in Markdown, in a table cell too.
 func md(s string) string {
-	s = clean(s)
-	if !strings.ContainsAny(s, "\\`*_[]<>&|~#!@:$") {
-		return s
-	}
 	return strings.NewReplacer(
 		`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "|", `\|`, "~", `\~`, "#", `\#`, "!", `\!`,
 		"$", `\$`, "&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "&#64;", "://", "&#58;//",
-	).Replace(s)
+		// Sites make a link of www. and any host.
+		"ww.", "ww&#46;", "wW.", "wW&#46;", "Ww.", "Ww&#46;", "WW.", "WW&#46;",
+	).Replace(clean(s))
 }

@@ -11,56 +11,67 @@ import (
 	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
-// maskAudit is a with key ids masked in every text, not only where an id is expected: messages, gaps and
-// notes may name keys too. Fingerprints stay; they are hashes that hold no key id.
+// keyID is an access key id wherever it stands, also inside a longer word: AKIA or ASIA and at least twelve more,
+// for ids are sixteen characters at least and twenty today.
+var keyID = regexp.MustCompile(`(A[KS]IA)[A-Z0-9]{8,}([A-Z0-9]{4})`)
+
+// Mask is text with every access key id in it masked: AKIAIOSFODNN7EXAMPLE becomes AKIA****MPLE. Masking twice
+// changes nothing more.
+func Mask(text string) string { return keyID.ReplaceAllString(text, "$1****$2") }
+
+// maskAudit is a with key ids masked in every text, not only where an id is expected: a message, a note, even
+// the name of a user or a file may hold one. Fingerprints stay; they are hashes that hold no key id.
 func maskAudit(a *finding.Audit) *finding.Audit {
-	m := newMasker()
 	out := *a
-	out.Verdicts = m.seq(a.Verdicts)
-	out.Due = m.list(a.Due)
+	out.Ruleset = Mask(a.Ruleset)
+	out.Verdicts = maskSeq(a.Verdicts)
+	out.Due = maskList(a.Due)
 	out.Accounts = slices.Clone(a.Accounts)
 	for i := range out.Accounts {
-		out.Accounts[i].Gaps = slices.Clone(out.Accounts[i].Gaps)
-		for j := range out.Accounts[i].Gaps {
-			g := &out.Accounts[i].Gaps[j]
-			g.Subject, g.Why = m.text(g.Subject), m.text(g.Why)
-		}
+		maskAccount(&out.Accounts[i])
 	}
 	out.NotJudged = slices.Clone(a.NotJudged)
 	for i := range out.NotJudged {
-		out.NotJudged[i].Why = m.text(out.NotJudged[i].Why)
+		out.NotJudged[i].Why = Mask(out.NotJudged[i].Why)
 	}
 	out.Exceptions = slices.Clone(a.Exceptions)
 	for i := range out.Exceptions {
-		out.Exceptions[i].Exception = m.exception(out.Exceptions[i].Exception)
+		out.Exceptions[i].Exception = maskException(out.Exceptions[i].Exception)
 	}
-	out.Notes = slices.Clone(a.Notes)
-	for i := range out.Notes {
-		out.Notes[i] = m.text(out.Notes[i])
-	}
+	out.Notes = maskTexts(a.Notes)
 	return &out
+}
+
+func maskAccount(r *finding.AccountResult) {
+	r.Account.Name, r.Evidence.Path = Mask(r.Account.Name), Mask(r.Evidence.Path)
+	r.Gaps = slices.Clone(r.Gaps)
+	for i := range r.Gaps {
+		g := &r.Gaps[i]
+		g.Subject, g.Why = Mask(g.Subject), Mask(g.Why)
+	}
 }
 
 // maskDiff is d with key ids masked as maskAudit does.
 func maskDiff(d finding.Difference) finding.Difference {
-	m := newMasker()
-	out := finding.Difference{New: m.list(d.New), Same: m.list(d.Same), Gone: slices.Clone(d.Gone)}
+	out := finding.Difference{New: maskList(d.New), Same: maskList(d.Same), Gone: slices.Clone(d.Gone)}
 	for i := range out.Gone {
-		out.Gone[i].Verdict = m.verdict(&out.Gone[i].Verdict)
+		out.Gone[i].Verdict = maskVerdict(&out.Gone[i].Verdict)
 	}
 	return out
 }
 
-type masker struct{ id *regexp.Regexp }
+func maskTexts(texts []string) []string {
+	out := slices.Clone(texts)
+	for i := range out {
+		out[i] = Mask(out[i])
+	}
+	return out
+}
 
-func newMasker() masker { return masker{regexp.MustCompile(`\b(A[KS]IA)[A-Z0-9]{8,}([A-Z0-9]{4})\b`)} }
-
-func (m masker) text(s string) string { return m.id.ReplaceAllString(s, "$1****$2") }
-
-func (m masker) seq(vs iter.Seq[*finding.Verdict]) iter.Seq[*finding.Verdict] {
+func maskSeq(vs iter.Seq[*finding.Verdict]) iter.Seq[*finding.Verdict] {
 	return func(yield func(*finding.Verdict) bool) {
 		for v := range vs {
-			masked := m.verdict(v)
+			masked := maskVerdict(v)
 			if !yield(&masked) {
 				return
 			}
@@ -68,17 +79,17 @@ func (m masker) seq(vs iter.Seq[*finding.Verdict]) iter.Seq[*finding.Verdict] {
 	}
 }
 
-func (m masker) list(vs []finding.Verdict) []finding.Verdict {
+func maskList(vs []finding.Verdict) []finding.Verdict {
 	out := slices.Clone(vs)
 	for i := range out {
-		out[i] = m.verdict(&out[i])
+		out[i] = maskVerdict(&out[i])
 	}
 	return out
 }
 
-func (m masker) verdict(v *finding.Verdict) finding.Verdict {
+func maskVerdict(v *finding.Verdict) finding.Verdict {
 	out := *v
-	out.Message = m.text(v.Message)
+	out.Message, out.User, out.UserARN, out.Account.Name = Mask(v.Message), Mask(v.User), Mask(v.UserARN), Mask(v.Account.Name)
 	if v.Key != nil {
 		key := *v.Key
 		key.ID = maskID(key.ID)
@@ -86,31 +97,46 @@ func (m masker) verdict(v *finding.Verdict) finding.Verdict {
 	}
 	out.Facts = maps.Clone(v.Facts)
 	for k, f := range out.Facts {
-		switch f := f.(type) {
-		case string:
-			out.Facts[k] = m.text(f)
-		case []string:
-			texts := slices.Clone(f)
-			for i := range texts {
-				texts[i] = m.text(texts[i])
-			}
-			out.Facts[k] = texts
-		}
+		out.Facts[k] = maskFact(f)
 	}
 	if v.Exception != nil {
-		e := m.exception(*v.Exception)
+		e := maskException(*v.Exception)
 		out.Exception = &e
 	}
 	return out
 }
 
-func (m masker) exception(e finding.Exception) finding.Exception {
-	e.Key, e.Reason = maskID(e.Key), m.text(e.Reason)
+// maskFact masks texts at any depth: facts read from JSON hold lists and objects of anything.
+func maskFact(f any) any {
+	switch f := f.(type) {
+	case string:
+		return Mask(f)
+	case []string:
+		return maskTexts(f)
+	case []any:
+		out := slices.Clone(f)
+		for i := range out {
+			out[i] = maskFact(out[i])
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(f))
+		for k, v := range f {
+			out[Mask(k)] = maskFact(v)
+		}
+		return out
+	default:
+		return f
+	}
+}
+
+func maskException(e finding.Exception) finding.Exception {
+	e.Key, e.User, e.Reason, e.Owner, e.Origin = maskID(e.Key), Mask(e.User), Mask(e.Reason), Mask(e.Owner), Mask(e.Origin)
 	if e.Tag != nil {
 		// The console keeps a key's description in a tag whose name is the key's id.
 		tags := make(map[string]string, len(e.Tag))
 		for k, v := range e.Tag {
-			tags[m.text(k)] = m.text(v)
+			tags[Mask(k)] = Mask(v)
 		}
 		e.Tag = tags
 	}

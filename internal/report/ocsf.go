@@ -101,7 +101,7 @@ type ocsfResource struct {
 
 type ocsfEvidence struct {
 	Name string         `json:"name"`
-	User ocsfUser       `json:"user"`
+	User *ocsfUser      `json:"user,omitempty"` // none where the account itself is the subject
 	Data map[string]any `json:"data"`
 }
 
@@ -165,7 +165,7 @@ func toOCSF(v *finding.Verdict, a *finding.Audit) ocsfFinding {
 		},
 		Resources:   []ocsfResource{ocsfResourceOf(v)},
 		Evidences:   []ocsfEvidence{ocsfEvidenceOf(v)},
-		Observables: []ocsfObservable{{"resources[0].uid", 10, "Resource UID", v.UserARN}},
+		Observables: []ocsfObservable{{"resources[0].uid", 10, "Resource UID", ocsfUID(v)}},
 		Unmapped: map[string]any{
 			"rule": v.Rule, "kind": v.Kind, "ruleset": a.Ruleset, "facts": toWireVerdict(v).Facts,
 			"compliance": toWireVerdict(v).Controls, "audit_complete": a.Complete,
@@ -189,12 +189,23 @@ func toOCSF(v *finding.Verdict, a *finding.Audit) ocsfFinding {
 	return out
 }
 
+// ocsfUID is the unique id of what a verdict is about: the ARN of its user, or the account's id.
+func ocsfUID(v *finding.Verdict) string {
+	if v.User == "" {
+		return v.Account.ID
+	}
+	return v.UserARN
+}
+
 func ocsfResourceOf(v *finding.Verdict) ocsfResource {
 	r := ocsfResource{
-		UID: v.UserARN, Name: v.User, Type: "AwsIamUser", Provider: "AWS", Region: homeRegion(v.Account.Partition),
+		UID: ocsfUID(v), Name: v.User, Type: "AwsIamUser", Provider: "AWS", Region: homeRegion(v.Account.Partition),
 		Partition: v.Account.Partition, RoleID: 3, Role: "Affected",
 	}
-	if v.User == fact.RootName {
+	switch v.User {
+	case "":
+		r.Type, r.Name = "AwsAccount", accountName(v.Account)
+	case fact.RootName:
 		r.Type = "AwsAccount"
 	}
 	if v.Key != nil {
@@ -204,7 +215,11 @@ func ocsfResourceOf(v *finding.Verdict) ocsfResource {
 }
 
 func ocsfEvidenceOf(v *finding.Verdict) ocsfEvidence {
-	e := ocsfEvidence{Name: "user", User: ocsfUser{Name: v.User, UID: v.UserARN}, Data: toWireVerdict(v).Facts}
+	data := toWireVerdict(v).Facts
+	if v.User == "" {
+		return ocsfEvidence{Name: "account", Data: data}
+	}
+	e := ocsfEvidence{Name: "user", User: &ocsfUser{Name: v.User, UID: v.UserARN}, Data: data}
 	if v.Key == nil {
 		return e
 	}

@@ -14,8 +14,9 @@ import (
 func plain(n int) string { return strconv.Itoa(n) }
 
 // writePrometheus writes gauges for the textfile collector. Only counts and ages leave in it: no user, no
-// key. keyreeve_evidence_age_seconds is missing for evidence that does not state its age; a negative value
-// means evidence made after the moment judged.
+// key. keyreeve_evidence_age_seconds is missing for evidence that does not state its age, a negative value
+// means evidence made after the moment judged. keyreeve_users, keyreeve_keys and keyreeve_key_age_keys are missing for an account
+// whose users were not read at all: it has not zero of them.
 func writePrometheus(w *bufio.Writer, a *finding.Audit, _ Options) error {
 	m := metrics{w}
 	m.head("keyreeve_audit_timestamp_seconds", "The moment the last audit judged, in seconds since 1970.")
@@ -85,16 +86,24 @@ func (m metrics) value(name string, v float64, labels ...string) {
 func (m metrics) accounts(a *finding.Audit) {
 	m.head("keyreeve_users", "IAM users by account, root not counted.")
 	for i := range a.Accounts {
-		m.value("keyreeve_users", float64(a.Accounts[i].Users), "account", accountLabel(&a.Accounts[i]))
+		if r := &a.Accounts[i]; !nothingRead(r) {
+			m.value("keyreeve_users", float64(r.Users), "account", accountLabel(r))
+		}
 	}
 	m.head("keyreeve_keys", "Access keys by account, root's counted.")
 	for i := range a.Accounts {
 		r := &a.Accounts[i]
+		if nothingRead(r) {
+			continue
+		}
 		m.value("keyreeve_keys", float64(r.ActiveKeys), "account", accountLabel(r), "active", "true")
 		m.value("keyreeve_keys", float64(r.Keys-r.ActiveKeys), "account", accountLabel(r), "active", "false")
 	}
 	m.head("keyreeve_key_age_keys", "Active keys by age: at least from_days, below to_days.")
 	for i := range a.Accounts {
+		if nothingRead(&a.Accounts[i]) {
+			continue
+		}
 		for _, b := range a.Accounts[i].Ages {
 			to := "+Inf"
 			if b.To > 0 {
@@ -107,7 +116,7 @@ func (m metrics) accounts(a *finding.Audit) {
 	m.head("keyreeve_evidence_age_seconds", "Age of the evidence at the moment judged.")
 	for i := range a.Accounts {
 		r := &a.Accounts[i]
-		if made := r.Evidence.MadeAt(); made.Known() {
+		if made := madeAt(r.Evidence); made.Known() {
 			age := fact.At(a.AsOf).Sub(made)
 			m.value("keyreeve_evidence_age_seconds", age.Seconds(),
 				"account", accountLabel(r), "source", string(r.Evidence.Source))

@@ -101,9 +101,10 @@ type sarifSuppression struct {
 
 // writeSARIF writes SARIF 2.1.0. Failing verdicts are results, excepted ones are suppressed results, unknown
 // ones are of kind "open". Passing verdicts are left out even with Options.All: code scanning takes every
-// result for an alert. Each result names its user as a logical location, and, because code scanning asks for
-// a file, the report it stands in; live evidence has no file, so there a path aws-iam/ACCOUNT/USER stands
-// for the user. The line is always 1.
+// result for an alert. Each result names its user, or the account, as a logical location, and, because code
+// scanning asks for a file, the report it stands in; live evidence has no file, so there a path
+// aws-iam/ACCOUNT/USER stands for the user. The line is always 1. What was not read or not judged, exceptions
+// that did nothing and notes are notifications of the run.
 func writeSARIF(w *bufio.Writer, a *finding.Audit, _ Options) error {
 	index := make(map[string]int, len(a.Summary))
 	driver := sarifDriver{Name: product, Version: a.Version, InformationURI: homepage, Rules: []sarifRule{}}
@@ -173,18 +174,25 @@ func toSARIFRule(r finding.RuleResult) sarifRule {
 	}
 }
 
-// sarifRun tells of evidence that was not read: a run with gaps did not succeed as a whole.
+// sarifRun tells what stands beside the results. A run with gaps did not succeed as a whole.
 func sarifRun(a *finding.Audit) sarifInvocation {
 	run := sarifInvocation{Successful: a.Complete, Notifications: []sarifNotification{}}
+	tell := func(level, text string) {
+		run.Notifications = append(run.Notifications, sarifNotification{level, sarifText{text}})
+	}
 	for i := range a.Accounts {
 		for _, g := range a.Accounts[i].Gaps {
-			run.Notifications = append(run.Notifications, sarifNotification{
-				"error", sarifText{"not read: " + gapText(a.Accounts[i].Account, g)},
-			})
+			tell("error", "not read: "+gapText(a.Accounts[i].Account, g))
 		}
 	}
+	for _, n := range a.NotJudged {
+		tell("warning", "not judged: "+clean(n.Rule)+": "+whyText(n))
+	}
+	for i := range a.Exceptions {
+		tell("warning", noticeText(&a.Exceptions[i]))
+	}
 	for _, n := range a.Notes {
-		run.Notifications = append(run.Notifications, sarifNotification{"note", sarifText{n}})
+		tell("note", clean(n))
 	}
 	return run
 }
@@ -195,7 +203,7 @@ func toSARIFResult(v *finding.Verdict, e fact.Evidence) sarifResult {
 		Message: sarifText{subjectName(v) + ": " + v.Message},
 		Locations: []sarifLocation{{
 			Physical: sarifPhysical{sarifArtifact{sarifURI(v, e)}, sarifRegion{1}},
-			Logical:  []sarifLogical{{Name: v.User, Full: v.UserARN, Kind: "resource"}},
+			Logical:  []sarifLogical{sarifSubject(v)},
 		}},
 		Fingerprints: map[string]string{"keyreeveVerdict/v1": v.ID},
 		Properties: map[string]any{
@@ -215,9 +223,16 @@ func toSARIFResult(v *finding.Verdict, e fact.Evidence) sarifResult {
 	return r
 }
 
+func sarifSubject(v *finding.Verdict) sarifLogical {
+	if v.User == "" {
+		return sarifLogical{Name: accountName(v.Account), Full: accountResource(v.Account), Kind: "resource"}
+	}
+	return sarifLogical{Name: v.User, Full: v.UserARN, Kind: "resource"}
+}
+
 func sarifURI(v *finding.Verdict, e fact.Evidence) string {
 	if e.Source != fact.ReportFile || e.Path == "" || e.Path == "-" {
-		return "aws-iam/" + url.PathEscape(v.Account.ID) + "/" + url.PathEscape(v.User)
+		return strings.TrimSuffix("aws-iam/"+url.PathEscape(v.Account.ID)+"/"+url.PathEscape(v.User), "/")
 	}
 	path := filepath.ToSlash(e.Path)
 	parts := strings.Split(path, "/")
@@ -262,27 +277,4 @@ func securitySeverity(s finding.Severity) string {
 	default:
 		return "5.5"
 	}
-}
-
-// subjectName names what a verdict is about: user "alice", key slot 1.
-func subjectName(v *finding.Verdict) string {
-	name := "user " + clean(v.User)
-	if v.User == fact.RootName {
-		name = "root user"
-	}
-	if v.Key != nil {
-		name += ", key " + strings.TrimPrefix(keyName(v.Key), "key ")
-	}
-	return name
-}
-
-func gapText(acc fact.Account, g fact.Gap) string {
-	text := clean(g.Reading)
-	if g.Subject != "" {
-		text += " of " + clean(g.Subject)
-	}
-	if acc.ID != "" {
-		text += " in account " + clean(acc.ID)
-	}
-	return text + ": " + clean(g.Why)
 }

@@ -18,11 +18,13 @@ type section struct {
 	passing  []*holder
 	unknown  []*bundle
 	excepted []*bundle
+
+	unknowns, exceptions bundler // what the two are made of
 }
 
-// holder is a user with what fails, or passes, about the user and its keys.
+// holder is a user, or the account itself, with what fails, or passes, about it and its keys.
 type holder struct {
-	user     string
+	user     string // as the verdict has it; empty for the account
 	worst    finding.Severity
 	subjects []*subject
 }
@@ -40,13 +42,6 @@ type subject struct {
 type ruleMark struct {
 	name     string
 	severity finding.Severity
-}
-
-// bundle is several verdicts that say the same of several subjects.
-type bundle struct {
-	text     string
-	subjects []string
-	rules    []ruleMark
 }
 
 // sections walks the audit account by account, in the order of account ids. It holds one account at a time.
@@ -99,9 +94,9 @@ func (s *section) add(v *finding.Verdict, o Options) {
 			s.passing = addSubject(s.passing, v)
 		}
 	case finding.Unknown:
-		s.unknown = addBundle(s.unknown, v, clean(v.Message))
+		s.unknowns.add(v, clean(v.Message))
 	case finding.Excepted:
-		s.excepted = addBundle(s.excepted, v, exceptionText(v))
+		s.exceptions.add(v, exceptionText(v))
 	}
 }
 
@@ -154,28 +149,9 @@ func sameKey(a, b *fact.Key) bool {
 	return a.ID == b.ID && a.Slot == b.Slot && a.Created == b.Created
 }
 
-func addBundle(bs []*bundle, v *finding.Verdict, text string) []*bundle {
-	mark, who := ruleMark{clean(v.Rule), v.Severity}, clean(v.User)
-	if v.Key != nil {
-		who += " (" + keyName(v.Key) + ")"
-	}
-	i := slices.IndexFunc(bs, func(b *bundle) bool { return b.text == text })
-	if i < 0 {
-		bs = append(bs, &bundle{text: text})
-		i = len(bs) - 1
-	}
-	b := bs[i]
-	if len(b.subjects) == 0 || b.subjects[len(b.subjects)-1] != who {
-		b.subjects = append(b.subjects, who)
-	}
-	if !slices.Contains(b.rules, mark) {
-		b.rules = append(b.rules, mark)
-	}
-	return bs
-}
-
 // sorted puts what weighs most first: users, then a user's subjects, then a subject's rules.
 func (s *section) sorted() *section {
+	s.unknown, s.excepted = s.unknowns.bundles(), s.exceptions.bundles()
 	for _, hs := range [][]*holder{s.failing, s.passing} {
 		for _, h := range hs {
 			for _, sub := range h.subjects {
@@ -274,7 +250,9 @@ func (t *tally) count(s *section) {
 		t.bySeverity = map[finding.Severity]int{}
 	}
 	for _, h := range s.failing {
-		t.users++
+		if h.user != "" {
+			t.users++
+		}
 		for _, sub := range h.subjects {
 			if sub.key != nil {
 				t.keys++

@@ -16,9 +16,9 @@ func writeSummary(w *bufio.Writer, a *finding.Audit, o Options) error {
 	p.line(0, 2, piece{"as of", normal}, piece{minute(fact.At(a.AsOf)), strong}, piece{"by " + clean(a.Ruleset) + " rules", normal})
 	for i := range a.Accounts {
 		r := &a.Accounts[i]
-		counts := plural(r.Users, "user") + ", " + plural(r.Keys, "key") + " (" + number(r.ActiveKeys) + " active)"
+		counts := countsText(r)
 		if n := len(r.Gaps); n > 0 {
-			counts += ", " + plural(n, "gap")
+			counts += ", " + plural(n, "gap") + " (" + gapKinds(a.Accounts[i:i+1]) + ")"
 		}
 		p.line(0, 2, piece{accountName(r.Account) + ":", strong}, piece{counts, normal})
 	}

@@ -42,8 +42,8 @@ func (t *text) account(s *section) {
 	r := s.result
 	t.blank()
 	t.heading(strong, accountName(r.Account))
-	t.line(2, 4, piece{plural(r.Users, "user") + ", " + plural(r.Keys, "key") + " (" + number(r.ActiveKeys) + " active)", normal})
-	t.line(2, 4, piece{"evidence: " + evidenceText(r.Evidence, t.audit.AsOf), faint})
+	t.line(2, 4, piece{countsText(r), normal})
+	t.line(2, 4, piece{"evidence: " + evidenceText(r, t.audit.AsOf), faint})
 	if n := len(r.Gaps); n > 0 {
 		t.gaps(r.Gaps)
 	}
@@ -80,16 +80,17 @@ const listed = 12
 func (t *text) gaps(gaps []fact.Gap) {
 	t.blank()
 	t.line(2, 4, piece{"not read: " + plural(len(gaps), "gap"), bad})
-	for i, g := range gaps {
+	groups := groupGaps(gaps)
+	for i, g := range groups {
 		if i == listed {
-			t.line(4, 6, piece{fmt.Sprintf("and %s more, all in -o json", number(len(gaps)-listed)), faint})
+			rest := 0
+			for _, g := range groups[i:] {
+				rest += g.count
+			}
+			t.line(4, 6, piece{fmt.Sprintf("and %s more, all in -o json", number(rest)), faint})
 			break
 		}
-		what := clean(g.Reading)
-		if g.Subject != "" {
-			what += " of " + clean(g.Subject)
-		}
-		t.line(4, 6, piece{what + ":", strong}, piece{clean(g.Why), normal})
+		t.line(4, 6, piece{g.what(fact.Account{}, asIs, asIs) + ":", strong}, piece{g.why, normal})
 	}
 }
 
@@ -97,13 +98,10 @@ func (t *text) bundles(title string, tn tone, bs []*bundle) {
 	t.blank()
 	t.line(2, 4, piece{title, tn})
 	for _, b := range bs {
-		names := b.subjects
-		more := ""
-		if len(names) > listed {
-			more = fmt.Sprintf(" and %s more, all in -o json", number(len(names)-listed))
-			names = names[:listed]
+		for _, l := range b.lines {
+			names, more := l.names(listed, who.text)
+			t.line(4, 6, piece{strings.Join(names, ", ") + more + ":", strong}, piece{ruleList(l.rules), normal})
 		}
-		t.line(4, 6, piece{strings.Join(names, ", ") + more + ":", strong}, piece{ruleList(b.rules), normal})
 		t.line(6, 6, piece{b.text, faint})
 	}
 }
@@ -118,27 +116,19 @@ func ruleList(rules []ruleMark) string {
 
 // columns are the widths of one account's key table.
 type columns struct {
-	key, age, used, since int
-	stacked               bool // the rules stand below the key, for want of room beside it
+	key, age, used, failing int
+	stacked                 bool // the rules stand below the key, for want of room beside it
 }
 
-const (
-	markWidth   = 4
-	narrowSince = len("1114d")
-)
+const markWidth = 4
 
 func (c columns) before() int { // columns left of the rules
-	n := 4 + markWidth + 2 + c.key + 2 + c.age + 2 + c.used
-	if c.since > 0 {
-		n += 2 + c.since
-	}
-	return n + 2
+	return 4 + markWidth + 2 + c.key + 2 + c.age + 2 + c.used + 2 + c.failing + 2
 }
 
-// fit measures the table. A wide page says since when in a date; a narrow one in days, and if the rules
-// still do not fit beside the key they go below it.
+// fit measures the table. Rules that do not fit beside the key go below it.
 func (t *text) fit(hs []*holder, now time.Time) columns {
-	c := columns{key: len("slot 1"), age: len("age"), used: len("last used"), since: len("2006-01-02")}
+	c := columns{key: len("slot 1"), age: len("age"), used: len("last used"), failing: len("for")}
 	longest := 0
 	for _, h := range hs {
 		for _, s := range h.subjects {
@@ -146,7 +136,8 @@ func (t *text) fit(hs []*holder, now time.Time) columns {
 				continue
 			}
 			c.key = max(c.key, lipgloss.Width(keyName(s.key)))
-			c.age = max(c.age, len(sinceThen(s.key.Created, now)))
+			c.age = max(c.age, len(ageText(s.key.Created, now)))
+			c.failing = max(c.failing, len(failingFor(s, now)))
 			c.used = max(c.used, lipgloss.Width(lastUse(s.key.LastUsed, now)))
 			words := 0
 			for _, r := range foldTiers(s.rules) {
@@ -157,20 +148,20 @@ func (t *text) fit(hs []*holder, now time.Time) columns {
 	}
 	c.key = min(c.key, 24)
 	c.used = min(c.used, max(18, t.width/4))
-	need := min(longest, 24)
-	if t.width-c.before() >= max(need, min(longest, 40)) {
-		return c
-	}
-	c.since = narrowSince
-	if t.width-c.before() >= need {
+	if t.width-c.before() >= min(longest, 24) {
 		return c
 	}
 	c.stacked = true
-	if c.since = len("2006-01-02"); c.before()-2 > t.width {
-		c.since = narrowSince
-		c.used = max(9, c.used-max(0, c.before()-2-t.width))
-	}
+	c.used = max(9, c.used-max(0, c.before()-2-t.width))
 	return c
+}
+
+// failingFor says how long the earliest of a subject's rules has failed; a dash when the evidence cannot tell.
+func failingFor(s *subject, now time.Time) string {
+	if s.since.Unknown() {
+		return "-"
+	}
+	return sinceThen(s.since, now)
 }
 
 func (t *text) table(hs []*holder, passing bool) {
@@ -179,17 +170,11 @@ func (t *text) table(hs []*holder, passing bool) {
 	titles := []string{
 		cellText("", markWidth), cellText("key", c.key), rightText("age", c.age), cellText("last used", c.used),
 	}
+	span, last := "for", "fails"
 	if passing {
-		titles = append(titles, cellText("", c.since))
-	} else if c.since == narrowSince {
-		titles = append(titles, cellText("for", c.since))
-	} else {
-		titles = append(titles, cellText("since", c.since))
+		span, last = "", "passes"
 	}
-	last := "fails"
-	if passing {
-		last = "passes"
-	}
+	titles = append(titles, cellText(span, c.failing))
 	if !c.stacked {
 		titles = append(titles, last)
 	}
@@ -200,7 +185,7 @@ func (t *text) table(hs []*holder, passing bool) {
 		t.blank()
 	}
 	for _, h := range hs {
-		t.line(2, 4, piece{clean(h.user), strong})
+		t.line(2, 4, piece{userName(h.user), strong})
 		for _, s := range h.subjects {
 			if s.key == nil {
 				t.userLine(s, passing)
@@ -246,29 +231,23 @@ func (t *text) userLine(s *subject, passing bool) {
 func (t *text) keyLine(s *subject, c columns, passing bool) {
 	now := t.audit.AsOf
 	mark, tn := severityMark(s.worst), severityTone(s.worst)
-	since := date(s.since)
-	if c.since == narrowSince {
-		since = sinceThen(s.since, now)
-		if s.since.Unknown() {
-			since = "-"
-		}
-	}
+	failing := failingFor(s, now)
 	if passing {
-		mark, tn, since = "ok  ", good, ""
+		mark, tn, failing = "ok  ", good, ""
 	}
 	used := t.style(normal, cellText(lastUse(s.key.LastUsed, now), c.used))
 	if !s.key.LastUsed.At.Known() {
 		used = t.style(faint, cellText(lastUse(s.key.LastUsed, now), c.used))
 	}
 	t.put("    " + t.style(tn, mark) + "  " + cellText(keyName(s.key), c.key) + "  " +
-		rightText(sinceThen(s.key.Created, now), c.age) + "  ")
+		rightText(ageText(s.key.Created, now), c.age) + "  ")
 	if c.stacked {
-		t.put(strings.TrimRight(used+"  "+since, " ") + "\n")
+		t.put(strings.TrimRight(used+"  "+failing, " ") + "\n")
 		hang := 4 + markWidth + 2
 		t.line(hang, hang+2, t.rulePieces(s.rules, passing)...)
 		return
 	}
-	t.put(used + "  " + cellText(since, c.since) + "  ")
+	t.put(used + "  " + cellText(failing, c.failing) + "  ")
 	t.flow(c.before(), c.before(), t.rulePieces(s.rules, passing)...)
 }
 

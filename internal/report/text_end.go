@@ -31,7 +31,7 @@ func (t *text) dueList() {
 	for i := range t.audit.Due {
 		v := &t.audit.Due[i]
 		t.put("  " + t.style(severityTone(v.Severity), severityMark(v.Severity)) + "  ")
-		who := clean(v.User)
+		who := userName(v.User)
 		if v.Key != nil {
 			who += " " + keyName(v.Key)
 		}
@@ -56,7 +56,7 @@ func (t *text) asides() {
 		t.blank()
 		t.heading(strong, "Not judged")
 		for _, n := range a.NotJudged {
-			t.line(2, 4, piece{clean(n.Rule) + ":", strong}, piece{clean(n.Why), normal})
+			t.notJudged(n)
 		}
 	}
 	if len(a.Notes) > 0 {
@@ -68,27 +68,23 @@ func (t *text) asides() {
 	}
 }
 
+// notJudged writes a rule and why; a reason may hold a line for each account.
+func (t *text) notJudged(n finding.NotJudged) {
+	lines := whyLines(n)
+	t.line(2, 4, piece{clean(n.Rule) + ":", strong}, piece{lines[0], normal})
+	for _, l := range lines[1:] {
+		t.line(4, 6, piece{l, normal})
+	}
+}
+
 func (t *text) exception(n *finding.ExceptionNotice) {
 	e := &n.Exception
 	tn := warn
 	if n.State == finding.Expired {
 		tn = bad
 	}
-	t.line(2, 4, piece{string(n.State), tn}, piece{exceptionScope(e), normal})
-	tail := "owner " + clean(e.Owner) + ", expires " + date(e.Expires) + ": " + clean(e.Reason)
-	if e.Origin != "" {
-		tail += " (" + clean(e.Origin) + ")"
-	}
-	t.line(4, 4, piece{tail, faint})
-}
-
-// exceptionScope says what an exception is about.
-func exceptionScope(e *finding.Exception) string {
-	out := clean(e.Rule) + " for user " + clean(e.User) + " in account " + clean(e.Account)
-	if e.Key != "" {
-		out += ", key " + clean(e.Key)
-	}
-	return out
+	t.line(2, 4, piece{stateText(n.State) + ":", tn}, piece{exceptionScope(e, asIs, asIs), normal})
+	t.line(4, 4, piece{exceptionTail(e), faint})
 }
 
 func (t *text) scoreboard() {
@@ -104,7 +100,7 @@ func (t *text) scoreboard() {
 	}
 	wide = min(wide, t.width/3)
 	for _, r := range s.Rows {
-		mark, tn := scoreMark(r.Status())
+		mark, tn := scoreMark(r)
 		t.put("  " + t.style(tn, mark) + "  " + cellText(clean(r.Control), wide) + "  ")
 		pieces := []piece{{countText(r.Fail, r.Unknown, r.Excepted, r.Pass), normal}}
 		if len(r.Rules) > 0 {
@@ -112,10 +108,14 @@ func (t *text) scoreboard() {
 		}
 		t.flow(12+wide, 12+wide, pieces...)
 	}
+	t.line(2, 4, piece{scoreCaveat, faint})
 }
 
-func scoreMark(s finding.Status) (string, tone) {
-	switch s {
+func scoreMark(r finding.ScoreRow) (string, tone) {
+	if rowStatus(r) == notJudged {
+		return "-     ", warn
+	}
+	switch r.Status() {
 	case finding.Fail:
 		return "FAIL  ", bad
 	case finding.Unknown:
@@ -125,23 +125,6 @@ func scoreMark(s finding.Status) (string, tone) {
 	default:
 		return "pass  ", good
 	}
-}
-
-// countText names the counts that are not zero.
-func countText(fail, unknown, excepted, pass int) string {
-	var parts []string
-	for _, c := range []struct {
-		n    int
-		word string
-	}{{fail, "fail"}, {unknown, "unknown"}, {excepted, "excepted"}, {pass, "pass"}} {
-		if c.n > 0 {
-			parts = append(parts, number(c.n)+" "+c.word)
-		}
-	}
-	if len(parts) == 0 {
-		return "nothing judged"
-	}
-	return strings.Join(parts, ", ")
 }
 
 // result is the end: counts by severity, one sentence with the outcome, and the next move.
@@ -194,14 +177,7 @@ func (t *text) bars() {
 }
 
 func (t *text) outcome() {
-	users, keys, active := 0, 0, 0
-	gaps := 0
-	for i := range t.audit.Accounts {
-		r := &t.audit.Accounts[i]
-		users, keys, active, gaps = users+r.Users, keys+r.Keys, active+r.ActiveKeys, gaps+len(r.Gaps)
-	}
-	read := fmt.Sprintf("%s, %s (%s active) in %s, %s", plural(users, "user"), plural(keys, "key"), number(active),
-		plural(len(t.audit.Accounts), "account"), plural(len(t.audit.Summary), "rule"))
+	read := countsOf(t.audit) + ", " + plural(len(t.audit.Summary), "rule")
 	switch {
 	case t.tally.fails > 0:
 		t.line(2, 4, piece{"FAIL", bad}, piece{fmt.Sprintf("%s on %s of %s; read: %s.",
@@ -213,8 +189,8 @@ func (t *text) outcome() {
 	}
 	if !t.audit.Complete {
 		why := "some evidence is too old or was not read"
-		if gaps > 0 {
-			why = plural(gaps, "reading") + " did not succeed"
+		if gaps := gapCount(t.audit); gaps > 0 {
+			why = plural(gaps, "reading") + " did not succeed (" + gapKinds(t.audit.Accounts) + ")"
 		}
 		t.line(2, 4, piece{"INCOMPLETE", bad}, piece{why + ": what rests on it is unknown, not clean.", strong})
 	}

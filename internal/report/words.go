@@ -86,6 +86,24 @@ func sinceThen(t fact.Time, now time.Time) string {
 	return short(fact.At(now).Sub(t))
 }
 
+// ageText is the age of a key for a narrow column. In the day after a limit of the key-age rules it is exact
+// enough to tell a key that fails from one that passes: 90d passes, 90d+ (less than an hour more) and 90d4h fail.
+func ageText(created fact.Time, now time.Time) string {
+	if !created.Known() {
+		return created.String()
+	}
+	d := fact.At(now).Sub(created)
+	text := short(d)
+	switch days, rest := d/day, d%day; {
+	case days != 30 && days != 45 && days != 90 || rest <= 0:
+		return text
+	case rest < time.Hour:
+		return text + "+"
+	default:
+		return fmt.Sprintf("%s%dh", text, rest/time.Hour)
+	}
+}
+
 // lastUse writes when and by what a key was last used: 2h s3 us-east-1, never, unknown.
 func lastUse(u fact.Use, now time.Time) string {
 	out := sinceThen(u.At, now)
@@ -99,51 +117,6 @@ func lastUse(u fact.Use, now time.Time) string {
 	return out
 }
 
-// evidenceText says what an account's verdicts rest on and how old that is.
-func evidenceText(e fact.Evidence, asOf time.Time) string {
-	var b strings.Builder
-	switch e.Source {
-	case fact.Live:
-		b.WriteString("every user read live")
-	case fact.ReportFile:
-		b.WriteString("credential report " + sourceName(e.Path))
-	case fact.Report:
-		b.WriteString("credential report")
-	default:
-		b.WriteString(clean(string(e.Source)))
-	}
-	switch {
-	case e.Source == fact.Live && e.MadeAt().Known():
-		b.WriteString(" at " + minute(e.MadeAt()) + ", " + beforeOrAfter(e.MadeAt(), asOf))
-	case e.MadeAt().Known():
-		b.WriteString(" made " + minute(e.MadeAt()) + ", " + beforeOrAfter(e.MadeAt(), asOf))
-	case e.Newest.Known():
-		b.WriteString(", which does not say when it was made; its latest date is " +
-			minute(e.Newest) + ", " + beforeOrAfter(e.Newest, asOf))
-	default:
-		b.WriteString(", which does not say when it was made")
-	}
-	if e.Source == fact.Report {
-		b.WriteString("; AWS makes a new one at most every four hours")
-	}
-	return b.String()
-}
-
-func sourceName(path string) string {
-	if path == "-" || path == "" {
-		return "on standard input"
-	}
-	return clean(path)
-}
-
-func beforeOrAfter(t fact.Time, asOf time.Time) string {
-	d := fact.At(asOf).Sub(t)
-	if d < 0 {
-		return span(-d) + " AFTER the moment judged"
-	}
-	return span(d) + " before"
-}
-
 func accountName(acc fact.Account) string {
 	id := clean(acc.ID)
 	if id == "" {
@@ -154,6 +127,35 @@ func accountName(acc fact.Account) string {
 	}
 	return id
 }
+
+// theAccount stands for the user in a verdict about the account: its users could not be read.
+const theAccount = "the account"
+
+// userName is the user of a verdict for people.
+func userName(user string) string {
+	if user == "" {
+		return theAccount
+	}
+	return clean(user)
+}
+
+// subjectName names what a verdict is about: user "alice", key slot 1.
+func subjectName(v *finding.Verdict) string {
+	name := "user " + clean(v.User)
+	switch v.User {
+	case "":
+		name = theAccount
+	case fact.RootName:
+		name = "root user"
+	}
+	if v.Key != nil {
+		name += ", key " + strings.TrimPrefix(keyName(v.Key), "key ")
+	}
+	return name
+}
+
+// accountResource names an account the way AWS names one as a resource.
+func accountResource(acc fact.Account) string { return "AWS::::Account:" + acc.ID }
 
 // remedyText is the remedy as a sentence.
 func remedyText(remedy string) string {

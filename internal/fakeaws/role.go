@@ -1,0 +1,64 @@
+package fakeaws
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// sessionLife is what AWS gives where a caller does not ask for another.
+const sessionLife = time.Hour
+
+// session is a role that somebody has assumed.
+type session struct {
+	account *Account
+	arn, id string
+	ends    time.Time
+}
+
+// assumeRole gives credentials of the account in the role's ARN: every role exists and lets everybody in,
+// as an administrator. An account that is not there answers as AWS does for a role that is not: denied.
+func (c *Cloud) assumeRole(who caller, p url.Values) (*node, error) {
+	arn := p.Get("RoleArn")
+	part := strings.SplitN(arn, ":", 6)
+	name, isRole := "", false
+	if len(part) == 6 {
+		name, isRole = strings.CutPrefix(part[5], "role/")
+	}
+	label := p.Get("RoleSessionName")
+	if !isRole || name == "" || label == "" {
+		return nil, &Error{http.StatusBadRequest, "ValidationError", "A role ARN and a session name are needed."}
+	}
+	var in *Account
+	for _, a := range c.accounts {
+		if a.id == part[4] && a.partition == part[1] {
+			in = a
+		}
+	}
+	if in == nil {
+		me, _ := who.self()
+		return nil, &Error{
+			http.StatusForbidden, "AccessDenied",
+			"User: " + me + " is not authorized to perform: sts:AssumeRole on resource: " + arn,
+		}
+	}
+	life := sessionLife
+	if seconds, err := strconv.Atoi(p.Get("DurationSeconds")); err == nil {
+		life = time.Duration(seconds) * time.Second
+	}
+	name = name[strings.LastIndex(name, "/")+1:] // without its path
+	s := &session{
+		account: in, ends: c.now.Add(life),
+		arn: "arn:" + in.partition + ":sts::" + in.id + ":assumed-role/" + name + "/" + label,
+		id:  c.madeUp("AROA") + ":" + label,
+	}
+	key := c.madeUp("ASIA")
+	c.sessions[key] = s
+	return tree("",
+		tree("Credentials",
+			leaf("AccessKeyId", key), leaf("SecretAccessKey", "not-a-secret-of-"+key),
+			leaf("SessionToken", "not-a-token-of-"+key), leaf("Expiration", stamp(s.ends))),
+		tree("AssumedRoleUser", leaf("AssumedRoleId", s.id), leaf("Arn", s.arn))), nil
+}
