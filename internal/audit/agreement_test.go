@@ -317,7 +317,7 @@ func readerWith(t *testing.T, url string, c aws.Credentials, edit func(*awsiam.S
 	t.Helper()
 	s := awsiam.Settings{
 		EndpointURL: url, Credentials: &awsiam.Credentials{ID: c.AccessKeyID, Secret: fact.NewSecret(c.SecretAccessKey), Session: fact.NewSecret(c.SessionToken)},
-		SteadyRetry: true, BackoffCap: time.Millisecond, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		BackoffCap: time.Millisecond, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}
 	edit(&s)
 	r, err := awsiam.Open(t.Context(), s)

@@ -16,6 +16,9 @@ import (
 // pageSize is the largest page IAM gives; it may give shorter ones.
 const pageSize = 1000
 
+// maxPages of one listing are more than any account fills: it holds 5,000 users.
+const maxPages = 10_000
+
 // Caller asks STS who is calling. The partition comes from the ARN. An answer whose ARN and account
 // disagree is refused: everything after would be read of an account we cannot name.
 func (r *Reader) Caller(ctx context.Context) (fact.Caller, error) {
@@ -107,6 +110,9 @@ func (r *Reader) attached(ctx context.Context, policyARN string, each func(user 
 		if err != nil {
 			return nil, false, r.fail(ctx, action, doing, policyARN, err)
 		}
+		if out.PolicyUsers == nil && out.PolicyGroups == nil && out.PolicyRoles == nil {
+			return nil, false, r.unusable(ctx, action, doing, policyARN, "it holds no list of users")
+		}
 		for _, u := range out.PolicyUsers {
 			if aws.ToString(u.UserName) == "" {
 				return nil, false, r.unusable(ctx, action, doing, policyARN, "a user has no name")
@@ -118,11 +124,13 @@ func (r *Reader) attached(ctx context.Context, policyARN string, each func(user 
 }
 
 // pages calls page until the listing is complete. The SDK's paginators stop at a missing marker, also
-// where AWS says that more follows; here that is an error, and so is a marker that comes back.
+// where AWS says that more follows; here that is an error, and so are a marker that comes back and a
+// listing without end.
 func (r *Reader) pages(
 	ctx context.Context, action, doing, subject string, page func(marker *string) (next *string, more bool, err error),
 ) error {
 	var marker *string
+	seen := map[string]bool{}
 	for {
 		next, more, err := page(marker)
 		switch {
@@ -132,9 +140,12 @@ func (r *Reader) pages(
 			return nil
 		case aws.ToString(next) == "":
 			return r.unusable(ctx, action, doing, subject, "more pages follow, but it does not say where")
-		case marker != nil && *next == *marker:
-			return r.unusable(ctx, action, doing, subject, "the same page follows itself")
+		case seen[*next]:
+			return r.unusable(ctx, action, doing, subject, "its pages go round in a circle")
+		case len(seen) == maxPages:
+			return r.unusable(ctx, action, doing, subject, "it has more than %d pages", maxPages)
 		}
+		seen[*next] = true
 		marker = next
 	}
 }

@@ -48,7 +48,8 @@ func QuarantinePolicies() []string {
 }
 
 // Calls tells how many operations were made so far, by action: "iam:ListUsers" for one. A retried
-// operation counts once, each page of a listing counts.
+// operation counts once, each page of a listing counts. What gets credentials, such as the role of a
+// profile being assumed, is not counted here.
 func (r *Reader) Calls() map[string]int {
 	r.meter.mu.Lock()
 	defer r.meter.mu.Unlock()
@@ -67,7 +68,8 @@ func (r *Reader) Skew() (time.Duration, bool) {
 	return r.meter.skew, r.meter.skewSet
 }
 
-// Attempts tells how many HTTP requests were sent so far, retries included.
+// Attempts tells how many HTTP requests were sent so far to IAM and STS, retries and those that assume a
+// role included.
 func (r *Reader) Attempts() int { return int(r.meter.attempts.Load()) }
 
 // backoff is the growing pause of a poll: first, then twice as long each time, at most limit.

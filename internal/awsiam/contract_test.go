@@ -89,8 +89,8 @@ func open(t *testing.T, url, account string, edit func(*awsiam.Settings)) *awsia
 	t.Helper()
 	s := awsiam.Settings{
 		EndpointURL: url, Credentials: credentials("AKIAFAKE"+account, ""),
-		SteadyRetry: true, BackoffCap: time.Millisecond,
-		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		BackoffCap: time.Millisecond,
+		Wait:       func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}
 	if edit != nil {
 		edit(&s)
@@ -402,25 +402,33 @@ func (s scene) report(t *testing.T) {
 	})
 }
 
-func TestContract_motoIsolatesAccountsByAssumedRole(t *testing.T) {
-	m := moto.Start(t)
-	_, api := clients(m.URL(), contractAccount)
-	for _, account := range []string{"111111111111", "222222222222"} {
-		out, err := api.AssumeRole(t.Context(), &sts.AssumeRoleInput{
-			RoleArn: aws.String("arn:aws:iam::" + account + ":role/audit"), RoleSessionName: aws.String("test"),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := open(t, m.URL(), account, func(s *awsiam.Settings) {
-			s.Credentials = &awsiam.Credentials{
-				ID:      *out.Credentials.AccessKeyId,
-				Secret:  fact.NewSecret(*out.Credentials.SecretAccessKey),
-				Session: fact.NewSecret(*out.Credentials.SessionToken),
+func TestContract_anAssumedRoleIsOfItsAccount(t *testing.T) {
+	accounts := []string{"111111111111", "222222222222"}
+	cloud := fakeaws.New(day(0))
+	for _, id := range append(accounts, contractAccount) {
+		cloud.AddAccount(fact.Account{ID: id})
+	}
+	for name, url := range map[string]string{"fakeaws": serve(t, cloud), "moto": moto.Start(t).URL()} {
+		_, api := clients(url, contractAccount)
+		for _, account := range accounts {
+			out, err := api.AssumeRole(t.Context(), &sts.AssumeRoleInput{
+				RoleArn: aws.String("arn:aws:iam::" + account + ":role/team/audit"), RoleSessionName: aws.String("test"),
+			})
+			if err != nil {
+				t.Fatal(name, err)
 			}
-		})
-		if got, err := r.Caller(t.Context()); err != nil || got.Account.ID != account {
-			t.Errorf("caller %+v, %v, want account %s", got, err, account)
+			r := open(t, url, account, func(s *awsiam.Settings) {
+				s.Credentials = &awsiam.Credentials{
+					ID:      *out.Credentials.AccessKeyId,
+					Secret:  fact.NewSecret(*out.Credentials.SecretAccessKey),
+					Session: fact.NewSecret(*out.Credentials.SessionToken),
+				}
+			})
+			got, err := r.Caller(t.Context())
+			want := "arn:aws:sts::" + account + ":assumed-role/"
+			if err != nil || got.Account.ID != account || !strings.HasPrefix(got.ARN, want) || !strings.HasSuffix(got.ARN, "/test") {
+				t.Errorf("%s: caller %+v, %v, want %s.../test", name, got, err, want)
+			}
 		}
 	}
 }

@@ -24,6 +24,7 @@ var (
 	ErrUnavailable    = errors.New("no answer from AWS")    // unreachable, timed out, or broken on its side
 	ErrNoReport       = errors.New("no credential report")  // AWS did not deliver one in time
 	ErrUnusable       = errors.New("unusable answer")       // empty, cut short or contradicting itself
+	ErrSettings       = errors.New("unusable settings")     // of the caller, the environment or a file: no call was made
 )
 
 // Error is a reading that did not succeed.
@@ -113,6 +114,9 @@ type sourceError struct{ err error }
 
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
+
+// RetryableError: a source repeats its own calls; the call that waits for it would repeat the repetitions.
+func (*sourceError) RetryableError() bool { return false }
 
 func kindOf(err error) error {
 	var (

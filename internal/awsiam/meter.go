@@ -21,8 +21,9 @@ import (
 )
 
 // meter counts and limits what goes out, at three places of the SDK's way of a call: once an operation
-// (count, concurrency, log), once an attempt (count, rate) and once an answer (is it whole).
+// (count, concurrency, log), once an attempt (count, rate, failures) and once an answer (is it whole).
 type meter struct {
+	retryer  aws.Retryer
 	slots    chan struct{} // one taken for each operation under way
 	limiter  *rate.Limiter // nil: no fixed limit
 	log      *slog.Logger
@@ -37,8 +38,9 @@ type meter struct {
 
 func newMeter(s Settings) *meter {
 	m := &meter{
-		slots: make(chan struct{}, s.Concurrency),
-		log:   s.Log, now: s.Now,
+		retryer: s.retryer(),
+		slots:   make(chan struct{}, s.Concurrency),
+		log:     s.Log, now: s.Now,
 		calls: map[string]int{},
 	}
 	if s.Rate > 0 {
@@ -50,7 +52,19 @@ func newMeter(s Settings) *meter {
 func (m *meter) attach(stack *middleware.Stack) error {
 	return errors.Join(
 		stack.Initialize.Add(middleware.InitializeMiddlewareFunc("keyreeveOperation", m.operation), middleware.Before),
-		stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("keyreeveAttempt", m.attempt), "Retry", middleware.After),
+		m.attachInside(stack),
+	)
+}
+
+// attachInside is for a call that assumes a role in the middle of another one: it is no operation of the
+// Reader and takes no slot, for the other one holds its own until this one ends.
+//
+// The attempt stands behind ResolveEndpointV2, the last step before the signature. What fails before it,
+// credentials that cannot be had, was never sent.
+func (m *meter) attachInside(stack *middleware.Stack) error {
+	return errors.Join(
+		stack.Initialize.Add(middleware.InitializeMiddlewareFunc("keyreeveFollow", follow), middleware.After),
+		stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("keyreeveAttempt", m.attempt), "ResolveEndpointV2", middleware.After),
 		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("keyreeveWhole", whole), middleware.After),
 	)
 }
@@ -64,7 +78,7 @@ func (m *meter) operation(ctx context.Context, in middleware.InitializeInput, ne
 	case <-ctx.Done():
 		return out, md, ctx.Err()
 	}
-	action := strings.ToLower(awsmiddleware.GetServiceID(ctx)) + ":" + awsmiddleware.GetOperationName(ctx)
+	action := actionOf(ctx)
 	m.mu.Lock()
 	m.calls[action]++
 	m.mu.Unlock()
@@ -81,6 +95,11 @@ func (m *meter) operation(ctx context.Context, in middleware.InitializeInput, ne
 	}
 	m.record(ctx, action, start, md, err)
 	return out, md, err
+}
+
+// actionOf is the IAM action of a call under way.
+func actionOf(ctx context.Context) string {
+	return strings.ToLower(awsmiddleware.GetServiceID(ctx)) + ":" + awsmiddleware.GetOperationName(ctx)
 }
 
 func (m *meter) record(ctx context.Context, action string, start time.Time, md middleware.Metadata, err error) {
@@ -115,7 +134,11 @@ func (m *meter) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 		}
 	}
 	m.attempts.Add(1)
-	return next.HandleFinalize(ctx, in)
+	out, md, err = next.HandleFinalize(ctx, in)
+	if err != nil && ctx.Err() == nil {
+		err = m.failed(ctx, err)
+	}
+	return out, md, err
 }
 
 // partial is an answer that broke off, or held nothing at all.

@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/fakeaws"
 )
 
 // bare empties the environment of everything the SDK looks for.
@@ -96,8 +98,12 @@ func TestOpen_refusesAProfileThatDoesNotExist(t *testing.T) {
 func TestOpen_reportsEveryMistakeOfTheSettings(t *testing.T) {
 	_, err := awsiam.Open(t.Context(), awsiam.Settings{
 		Concurrency: -1, Rate: -1, MaxAttempts: -1, CallTimeout: -1, Profile: "p", Credentials: credentials("a", ""),
+		EndpointURL: "localhost",
 	})
-	for _, want := range []string{"concurrency", "rate", "attempts", "duration", "profile"} {
+	if !errors.Is(err, awsiam.ErrSettings) {
+		t.Errorf("%v, want %v", err, awsiam.ErrSettings)
+	}
+	for _, want := range []string{"concurrency", "rate", "attempts", "duration", "profile", "endpoint"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}
@@ -118,6 +124,7 @@ func TestReader_refusesAnswersThatProveNothing(t *testing.T) {
 	users := func(r *awsiam.Reader) error {
 		return r.Users(t.Context(), func([]fact.User) error { return nil })
 	}
+	exposed := func(r *awsiam.Reader) error { _, err := r.Quarantined(t.Context(), "aws"); return err }
 	keys := func(r *awsiam.Reader) error { _, err := r.Keys(t.Context(), "ana"); return err }
 	use := func(r *awsiam.Reader) error { _, err := r.LastUse(t.Context(), "AKIA"); return err }
 	caller := func(r *awsiam.Reader) error { _, err := r.Caller(t.Context()); return err }
@@ -130,6 +137,8 @@ func TestReader_refusesAnswersThatProveNothing(t *testing.T) {
 		{"more users follow nowhere", "ListUsers", "<Users/><IsTruncated>true</IsTruncated>", users},
 		{"a page of users follows itself", "ListUsers", "<Users/><IsTruncated>true</IsTruncated><Marker>m</Marker>", users},
 		{"a user without a name", "ListUsers", "<Users><member><Path>/</Path></member></Users>", users},
+		{"no list of exposed users", "ListEntitiesForPolicy", "<IsTruncated>false</IsTruncated>", exposed},
+		{"no list of exposed users, nor anything", "ListEntitiesForPolicy", "", exposed},
 		{"no list of keys", "ListAccessKeys", "", keys},
 		{"a key without status", "ListAccessKeys", "<AccessKeyMetadata><member><AccessKeyId>A</AccessKeyId></member></AccessKeyMetadata>", keys},
 		{"no last use", "GetAccessKeyLastUsed", "", use},
@@ -149,6 +158,62 @@ func TestReader_refusesAnswersThatProveNothing(t *testing.T) {
 		if err := c.read(canned(t, c.action, c.result)); !errors.Is(err, awsiam.ErrUnusable) {
 			t.Errorf("%s: %v, want %v", c.name, err, awsiam.ErrUnusable)
 		}
+	}
+}
+
+func TestQuarantined_takesAnEmptyListForNobody(t *testing.T) {
+	got, err := canned(t, "ListEntitiesForPolicy", "<PolicyUsers/><IsTruncated>false</IsTruncated>").Quarantined(t.Context(), "aws")
+	if err != nil || len(got) != 0 {
+		t.Errorf("%v, %v, want nobody", got, err)
+	}
+}
+
+func TestSettings_endpointIsAnAbsoluteWebAddress(t *testing.T) {
+	for url, want := range map[string]bool{
+		"":                             true,
+		"http://127.0.0.1:5000":        true,
+		"https://iam.example.com/path": true,
+		"127.0.0.1:5000":               false,
+		"localhost:5000":               false,
+		"iam.example.com":              false,
+		"//iam.example.com":            false,
+		"https://":                     false,
+		"http://:5000":                 false,
+		"ftp://iam.example.com":        false,
+		"http://a b":                   false,
+	} {
+		err := awsiam.Settings{EndpointURL: url}.Validate()
+		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "the endpoint") {
+			t.Errorf("%q: %v, want valid: %v", url, err, want)
+		}
+	}
+}
+
+func TestOpen_tellsAVariableThatMakesNoSenseFromMissingCredentials(t *testing.T) {
+	for name, value := range map[string]string{
+		"AWS_MAX_ATTEMPTS": "x", "AWS_RETRY_MODE": "perhaps", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "perhaps",
+	} {
+		t.Run(name, func(t *testing.T) {
+			bare(t)
+			t.Setenv(name, value)
+			_, err := awsiam.Open(t.Context(), awsiam.Settings{})
+			if !errors.Is(err, awsiam.ErrSettings) || errors.Is(err, awsiam.ErrNoCredentials) || !strings.Contains(err.Error(), value) {
+				t.Errorf("%v, want %v with %q", err, awsiam.ErrSettings, value)
+			}
+		})
+	}
+}
+
+func TestOpen_aNumberOfAttemptsBelowOneIsTheDefault(t *testing.T) {
+	bare(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAFAKE"+account)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "any")
+	t.Setenv("AWS_MAX_ATTEMPTS", "-1") // without end, in the eyes of the SDK
+	cloud := crowd(t, 1)
+	cloud.Inject(fakeaws.Fault{Kind: fakeaws.Throttle})
+	r := openBare(t, awsiam.Settings{EndpointURL: serve(t, cloud), BackoffCap: time.Millisecond})
+	if _, err := r.Tags(t.Context(), "u000"); !errors.Is(err, awsiam.ErrThrottled) || r.Attempts() != 10 {
+		t.Errorf("%v after %d attempts, want %v after 10", err, r.Attempts(), awsiam.ErrThrottled)
 	}
 }
 

@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -25,7 +23,6 @@ import (
 const (
 	defaultRegion      = "us-east-1" // IAM is global; its signing region in the aws partition
 	defaultConcurrency = 8
-	defaultAttempts    = 10
 	defaultCallTimeout = 30 * time.Second
 	defaultBackoffCap  = 20 * time.Second
 	defaultPollFirst   = time.Second
@@ -35,9 +32,13 @@ const (
 
 // Settings say which account to read and how hard. The zero value is usable.
 type Settings struct {
-	Profile     string // as in the AWS CLI; empty: the SDK's own chain (AWS_PROFILE and the rest)
-	Region      string // empty: the chain, and us-east-1 when that names none
-	EndpointURL string // of IAM and STS alike; empty: the chain (AWS_ENDPOINT_URL), else AWS itself
+	Profile string // as in the AWS CLI; empty: the SDK's own chain (AWS_PROFILE and the rest)
+	Region  string // empty: the chain, and us-east-1 when that names none
+
+	// EndpointURL, an absolute http or https URL, is called in place of IAM and of STS, also to assume the
+	// role of a profile. A sign-in service or a metadata service that a profile names keeps its own. Empty:
+	// the chain (AWS_ENDPOINT_URL), else AWS itself.
+	EndpointURL string
 
 	// Credentials are used in place of the chain when not nil. Then no file and no variable of the
 	// environment is read: not the profile, not the region, not the endpoint.
@@ -46,21 +47,17 @@ type Settings struct {
 	Concurrency int     // operations under way at once; 0 means 8
 	Rate        float64 // HTTP requests a second, retries included; 0 means no fixed limit
 
-	MaxAttempts int           // of one operation; 0 means 10, or what AWS_MAX_ATTEMPTS says
+	MaxAttempts int           // of one operation; 0 means 10, or what AWS_MAX_ATTEMPTS says; 3 where no connection is made
 	CallTimeout time.Duration // of one attempt; 0 means 30 s
 	BackoffCap  time.Duration // longest pause between two attempts; 0 means 20 s
 
-	// SteadyRetry answers throttling with back-off alone. Otherwise the reader also lowers its request
-	// rate, as AWS asks; a fake that throttles at random would slow it to a crawl.
-	SteadyRetry bool
-
 	PollFirst time.Duration // first pause while a report is made, doubled from there; 0 means 1 s
-	Patience  time.Duration // pauses for one report in all; 0 means 5 minutes
+	Patience  time.Duration // for one report in all, calls and pauses; 0 means 5 minutes
 	// Wait pauses for d or until ctx ends, whose error it then returns; nil means a timer.
 	Wait func(ctx context.Context, d time.Duration) error
 
 	Now       func() time.Time // measures calls for the log; nil: durations are not logged
-	Log       *slog.Logger     // debug: one line an operation; nil: silent
+	Log       *slog.Logger     // debug: one line an operation; warn: one at its second failure; nil: silent
 	UserAgent string           // "name/version", added to the SDK's own; empty adds nothing
 }
 
@@ -86,7 +83,22 @@ func (s Settings) Validate() error {
 	if s.Credentials != nil && s.Profile != "" {
 		errs = append(errs, errors.New("a profile and credentials given by hand exclude each other"))
 	}
+	errs = append(errs, checkEndpoint(s.EndpointURL))
 	return errors.Join(errs...)
+}
+
+func checkEndpoint(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		return nil
+	case err != nil:
+		return fmt.Errorf("the endpoint is no URL: %w", err)
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return fmt.Errorf("the endpoint %q is not an absolute http or https URL, such as https://iam.example.com", u.Redacted())
+	default:
+		return nil
+	}
 }
 
 func (s Settings) withDefaults() Settings {
@@ -139,24 +151,26 @@ type Reader struct {
 // profile that does not exist.
 func Open(ctx context.Context, s Settings) (*Reader, error) {
 	if err := s.Validate(); err != nil {
-		return nil, fmt.Errorf("open AWS: %w", err)
+		return nil, &Error{Doing: "open AWS", Kind: ErrSettings, Err: err}
 	}
 	s = s.withDefaults()
-	cfg, err := configure(ctx, s)
+	role := &roleManners{}
+	cfg, err := configure(ctx, s, role)
 	if err != nil {
 		return nil, err
 	}
-	if s.MaxAttempts > 0 {
-		cfg.RetryMaxAttempts = 0 // the variable of the environment gives way to the setting
+	if s.MaxAttempts == 0 && cfg.RetryMaxAttempts > 0 {
+		s.MaxAttempts = cfg.RetryMaxAttempts
 	}
+	cfg.RetryMaxAttempts = 0 // the SDK would let the environment win over the setting
 	if cfg.Region == "" {
 		cfg.Region = defaultRegion
 	}
 	if cfg.Credentials != nil {
 		cfg.Credentials = named{cfg.Credentials}
 	}
-	cfg.Retryer = s.retryer
 	m := newMeter(s)
+	cfg.Retryer = func() aws.Retryer { return m.retryer }
 	cfg.APIOptions = append(cfg.APIOptions, m.attach)
 	if name, version, ok := strings.Cut(s.UserAgent, "/"); ok {
 		cfg.APIOptions = append(cfg.APIOptions, awsmiddleware.AddUserAgentKeyValue(name, version))
@@ -167,53 +181,29 @@ func Open(ctx context.Context, s Settings) (*Reader, error) {
 	cfg.HTTPClient = client
 
 	// Set on the clients, not on cfg: AWS_ENDPOINT_URL_IAM would win over the latter.
-	var endpoint *string
-	if s.EndpointURL != "" {
-		endpoint = aws.String(s.EndpointURL)
+	endpoint := func(base **string) {
+		if s.EndpointURL != "" {
+			*base = aws.String(s.EndpointURL)
+		}
 	}
-	return &Reader{
+	r := &Reader{
 		set: s, meter: m, http: client,
-		iam: iam.NewFromConfig(cfg, func(o *iam.Options) {
-			if endpoint != nil {
-				o.BaseEndpoint = endpoint
-			}
-		}),
-		sts: sts.NewFromConfig(cfg, func(o *sts.Options) {
-			if endpoint != nil {
-				o.BaseEndpoint = endpoint
-			}
-		}),
-	}, nil
+		iam: iam.NewFromConfig(cfg, func(o *iam.Options) { endpoint(&o.BaseEndpoint) }),
+		sts: sts.NewFromConfig(cfg, func(o *sts.Options) { endpoint(&o.BaseEndpoint) }),
+	}
+	base := r.sts.Options().BaseEndpoint
+	role.apply = func(o *sts.Options) {
+		if base != nil {
+			o.BaseEndpoint = base
+		}
+		o.HTTPClient, o.Retryer = client, m.retryer
+		o.APIOptions = append(o.APIOptions, m.attachInside)
+	}
+	return r, nil
 }
 
 // Close ends the idle connections. The Reader stays usable.
 func (r *Reader) Close() { r.http.CloseIdleConnections() }
-
-func configure(ctx context.Context, s Settings) (aws.Config, error) {
-	if c := s.Credentials; c != nil {
-		return aws.Config{
-			Region: s.Region,
-			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-				return aws.Credentials{
-					AccessKeyID: c.ID, SecretAccessKey: c.Secret.Reveal(), SessionToken: c.Session.Reveal(),
-					Source: "keyreeve",
-				}, nil
-			}),
-		}, nil
-	}
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithSharedConfigProfile(s.Profile),
-		config.WithRegion(s.Region),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(s.CallTimeout)))
-	if err != nil {
-		what := "read the AWS configuration"
-		if s.Profile != "" {
-			what = fmt.Sprintf("open AWS profile %q", s.Profile)
-		}
-		return cfg, &Error{Doing: what, Subject: s.Profile, Kind: ErrNoCredentials, Err: err}
-	}
-	return cfg, nil
-}
 
 // httpClient builds the client by hand because the SDK's own cannot close its idle connections. It keeps
 // the certificates of AWS_CA_BUNDLE and, like the SDK's, follows no redirect.
@@ -229,22 +219,4 @@ func httpClient(cfg aws.Config, s Settings) *http.Client {
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// retryer repeats what may succeed later. Every operation here reads, so an answer cut short is repeated
-// as well. The SDK's budget of retries is switched off: attempts bound them already, and a spent budget
-// would turn late readings of a throttled account into gaps.
-func (s Settings) retryer() aws.Retryer {
-	standard := func(o *retry.StandardOptions) {
-		o.MaxAttempts = orDefault(s.MaxAttempts, defaultAttempts)
-		o.MaxBackoff = s.BackoffCap
-		o.RateLimiter = ratelimit.None
-		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(cutShort))
-	}
-	if s.SteadyRetry {
-		return retry.NewStandard(standard)
-	}
-	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-		o.StandardOptions = append(o.StandardOptions, standard)
-	})
 }

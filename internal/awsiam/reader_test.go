@@ -372,15 +372,6 @@ func TestReader_givesUpAnAttemptThatHangs(t *testing.T) {
 	}
 }
 
-func TestReader_recoversFromThrottlingInAdaptiveMode(t *testing.T) {
-	cloud := crowd(t, 1)
-	cloud.Inject(fakeaws.Fault{Kind: fakeaws.Throttle, Times: 1})
-	r := open(t, serve(t, cloud), account, func(s *awsiam.Settings) { s.SteadyRetry = false })
-	if _, err := r.Tags(t.Context(), "u000"); err != nil || r.Attempts() != 2 {
-		t.Errorf("%v after %d attempts, want success after 2", err, r.Attempts())
-	}
-}
-
 func TestReader_showsAUseOnlyAfterItsLag(t *testing.T) {
 	cloud := crowd(t, 2)
 	cloud.Set(fakeaws.Switches{UseLag: 5 * time.Minute})

@@ -21,21 +21,33 @@ const (
 // AWS says it was made. That may be four hours ago: IAM makes no newer one sooner.
 //
 // It polls with a growing pause, also while AWS has no capacity or throttles, and gives up with
-// ErrNoReport when the pauses reach Settings.Patience. An empty report is an error: no evidence is not a
-// clean account. A report at hand takes two calls.
+// ErrNoReport when Settings.Patience is over, be it spent on pauses or inside of calls. An empty report is
+// an error: no evidence is not a clean account. A report at hand takes two calls.
 func (r *Reader) Report(ctx context.Context) (body []byte, generated time.Time, err error) {
 	p := poll{
 		reader:  r,
 		backoff: backoff{next: r.set.PollFirst, limit: max(defaultPollLimit, r.set.PollFirst)},
 		left:    r.set.Patience,
+		why:     "AWS has not answered",
 	}
+	bounded, cancel := context.WithTimeout(ctx, r.set.Patience)
+	defer cancel()
+	body, generated, err = p.report(bounded)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && bounded.Err() != nil {
+		err = p.outOfPatience(ctx)
+	}
+	return body, generated, err
+}
+
+// report is Report while ctx lasts.
+func (p *poll) report(ctx context.Context) ([]byte, time.Time, error) {
 	for restarts := 0; ; restarts++ {
 		if err := p.generate(ctx); err != nil {
 			return nil, time.Time{}, err
 		}
 		out, err := p.get(ctx)
 		if err == nil {
-			return r.checked(ctx, out)
+			return p.reader.checked(ctx, out)
 		}
 		if !errors.Is(err, errRestart) {
 			return nil, time.Time{}, err
@@ -52,7 +64,8 @@ var errRestart = errors.New("the report must be made again")
 type poll struct {
 	reader  *Reader
 	backoff backoff
-	left    time.Duration // of the patience
+	left    time.Duration // of the patience, if calls took no time
+	why     string        // there is no report yet
 }
 
 // generate returns when a report is at hand, or may be after one pause.
@@ -69,7 +82,7 @@ func (p *poll) generate(ctx context.Context) error {
 		case err == nil:
 			return r.unusable(ctx, actionGenerate, doing, "", "unknown state %q", out.State)
 		case !busy(err):
-			return r.fail(ctx, actionGenerate, doing, "", err)
+			return p.fail(ctx, actionGenerate, doing, err)
 		}
 		if err := p.pause(ctx, causeText(err)); err != nil {
 			return err
@@ -93,7 +106,7 @@ func (p *poll) get(ctx context.Context) (*iam.GetCredentialReportOutput, error) 
 				return nil, err
 			}
 		default:
-			return nil, r.fail(ctx, actionReport, "get the credential report", "", err)
+			return nil, p.fail(ctx, actionReport, "get the credential report", err)
 		}
 	}
 }
@@ -104,15 +117,28 @@ func busy(err error) bool {
 }
 
 func (p *poll) pause(ctx context.Context, why string) error {
+	p.why = why
 	d := p.backoff.pause()
 	if d > p.left {
-		return p.giveUp(ctx, fmt.Sprintf("none after %v of waiting: %s", p.reader.set.Patience, why))
+		return p.outOfPatience(ctx)
 	}
 	p.left -= d
 	if err := p.reader.set.Wait(ctx, d); err != nil {
-		return p.reader.fail(ctx, actionReport, "wait for the credential report", "", err)
+		return p.fail(ctx, actionReport, "wait for the credential report", err)
 	}
 	return nil
+}
+
+// fail keeps the trouble of a call that was broken off, to be told in place of the end of the patience.
+func (p *poll) fail(ctx context.Context, action, doing string, err error) error {
+	if s := (*stopped)(nil); errors.As(err, &s) {
+		p.why = causeText(s.last)
+	}
+	return p.reader.fail(ctx, action, doing, "", err)
+}
+
+func (p *poll) outOfPatience(ctx context.Context) error {
+	return p.giveUp(ctx, fmt.Sprintf("none after %v of waiting: %s", p.reader.set.Patience, p.why))
 }
 
 func (p *poll) giveUp(ctx context.Context, why string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,5 +158,47 @@ func TestReport_pauseEndsWithTheContext(t *testing.T) {
 	defer cancel()
 	if _, _, err := r.Report(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the end of the context", err)
+	}
+}
+
+func TestReport_endsWithItsPatienceAlsoInsideOfCalls(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault fakeaws.Fault
+		why   string
+	}{
+		"throttled":    {fakeaws.Fault{Kind: fakeaws.Throttle}, "Rate exceeded"},
+		"broken":       {fakeaws.Fault{Kind: fakeaws.ErrorBefore, Action: generateAction}, "ServiceFailure"},
+		"empty answer": {fakeaws.Fault{Kind: fakeaws.Empty, Action: getAction}, "HTTP 200 without XML"},
+		"no capacity":  {fakeaws.Fault{Kind: fakeaws.LimitExceeded, Action: generateAction}, "No more capacity"},
+		"in progress":  {fakeaws.Fault{Kind: fakeaws.ReportInProgress, Action: getAction}, "not ready"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := crowd(t, 1)
+			cloud.Inject(c.fault)
+			r := open(t, serve(t, cloud), account, func(s *awsiam.Settings) {
+				s.Patience, s.PollFirst = 200*time.Millisecond, time.Millisecond
+				s.BackoffCap, s.MaxAttempts = time.Hour, 1000 // a call alone would take days
+				s.Wait = nil
+			})
+			start := time.Now()
+			body, made, err := r.Report(t.Context())
+			if !errors.Is(err, awsiam.ErrNoReport) || !strings.Contains(err.Error(), c.why) || body != nil || !made.IsZero() {
+				t.Errorf("%d bytes made %v, %v; want %v because of %q", len(body), made, err, awsiam.ErrNoReport, c.why)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("took %v, want about 200ms", took)
+			}
+		})
+	}
+}
+
+func TestReport_endsWithItsPatienceWhileACallHangs(t *testing.T) {
+	cloud := crowd(t, 1)
+	r := open(t, serve(t, cloud), account, func(s *awsiam.Settings) { s.Patience = 50 * time.Millisecond })
+	_, release := cloud.Hold(getAction)
+	defer release()
+	if _, _, err := r.Report(t.Context()); !errors.Is(err, awsiam.ErrNoReport) || !strings.Contains(err.Error(), "has not answered") {
+		t.Errorf("%v, want %v", err, awsiam.ErrNoReport)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,8 +20,11 @@ const notApplicable = "N/A"
 // Users lists every user of the account and hands each page to each, which is not called concurrently and
 // whose error ends the listing and is returned as it is. Filled in are Name, ARN, Path, ID, Created, and
 // PasswordLastUsed where AWS states it: its absence may mean no password, or one never used.
+//
+// A user that comes again on a later page is left out there: the listing moves while users come and go.
 func (r *Reader) Users(ctx context.Context, each func([]fact.User) error) error {
 	const action, doing = "iam:ListUsers", "list users"
+	seen := map[string]bool{}
 	return r.pages(ctx, action, doing, "", func(marker *string) (*string, bool, error) {
 		out, err := r.iam.ListUsers(ctx, &iam.ListUsersInput{Marker: marker, MaxItems: aws.Int32(pageSize)})
 		if err != nil {
@@ -35,6 +39,11 @@ func (r *Reader) Users(ctx context.Context, each func([]fact.User) error) error 
 				return nil, false, r.unusable(ctx, action, doing, "",
 					"user %q lacks a name, an ARN or a creation date", aws.ToString(u.UserName))
 			}
+			who := identity(u)
+			if seen[who] {
+				continue
+			}
+			seen[who] = true
 			users = append(users, fact.User{
 				Name: *u.UserName, ARN: *u.Arn, ID: aws.ToString(u.UserId),
 				Path:    orDefault(aws.ToString(u.Path), "/"),
@@ -46,6 +55,14 @@ func (r *Reader) Users(ctx context.Context, each func([]fact.User) error) error 
 		}
 		return out.Marker, out.IsTruncated, nil
 	})
+}
+
+// identity tells users apart: by the unique id, or else by the name, which knows no case.
+func identity(u types.User) string {
+	if id := aws.ToString(u.UserId); id != "" {
+		return "id " + id
+	}
+	return "name " + strings.ToLower(aws.ToString(u.UserName))
 }
 
 // at is unknown for nil.
@@ -97,6 +114,9 @@ func (r *Reader) nameless(ctx context.Context, action, doing, user string) error
 // LastUse is the last use that AWS recorded of a key, or Never, which also stands for a use before
 // 2015-04-22. It lags by minutes, so it proves nothing about a young key. Never is the answer only where
 // AWS names neither a date nor a service.
+//
+// About a key that no longer exists AWS is said to answer AccessDenied and not NoSuchEntity: ErrDenied for
+// one key, where others are answered, may mean that it is gone.
 func (r *Reader) LastUse(ctx context.Context, keyID string) (fact.Use, error) {
 	const action = "iam:GetAccessKeyLastUsed"
 	doing := fmt.Sprintf("read the last use of key %q", keyID)

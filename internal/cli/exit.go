@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyreeve/keyreeve/internal/audit"
+	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/credreport"
 )
 
@@ -67,7 +68,7 @@ func codeOf(err error) int {
 		report *credreport.Error
 		input  *audit.InputError
 	)
-	if errors.As(err, &report) || errors.As(err, &input) {
+	if errors.As(err, &report) || errors.As(err, &input) || errors.Is(err, awsiam.ErrSettings) {
 		return ExitMisuse
 	}
 	return ExitBroke

@@ -46,10 +46,10 @@ func TestEvidence_whatWasNotReadHasNoTimeAndNoZeros(t *testing.T) {
 				}
 			}
 			all := append([]string{"users: not read"}, want...)
-			switch f {
-			case report.HTML:
+			if f == report.HTML {
 				all[0] = `data-label="Users">not read<`
-			case report.Summary:
+			}
+			if f == report.Summary {
 				all = all[:1]
 			}
 			for _, w := range all {

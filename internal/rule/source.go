@@ -96,7 +96,7 @@ func (s *source) parse(data []byte) *ast.MappingNode {
 	var docs []ast.Node
 	for _, d := range file.Docs {
 		_, null := d.Body.(*ast.NullNode)
-		if d.Body != nil && !(null && s.mayBeEmpty) {
+		if d.Body != nil && (!null || !s.mayBeEmpty) {
 			docs = append(docs, d.Body)
 		}
 	}
