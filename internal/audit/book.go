@@ -43,19 +43,17 @@ func newBook(opt Options) *book {
 	return &book{opt: opt, judge: j, rows: make([][4]int, len(j.Rules()))}
 }
 
-// ageBands are the bands of the chart of key ages, in days; they meet the tiers of the age rules.
-var ageBands = [...]int{0, 30, 45, 90, 180, 365}
+// ageBands are where the bands of the chart of key ages begin, in days; they meet the tiers of the age rules.
+var ageBands = [...]time.Duration{0, 30 * rule.Day, 45 * rule.Day, 90 * rule.Day, 180 * rule.Day, 365 * rule.Day}
 
 // tally is what judging a batch of users gives. It is merged into the book when the batch is done, so that
 // batches can be judged at once.
 type tally struct {
-	rows                    [][4]int
-	users, keys, activeKeys int
-	ages                    [len(ageBands)]int
-	rootSeen                bool
-	kept, due               []kept
-	judgements              []rule.Judgement // scratch
-	counts                  []rule.Counts    // in place of rows, where nothing but counts is asked for
+	rows       [][4]int
+	ages       [len(ageBands)]int
+	kept, due  []kept
+	judgements []rule.Judgement // scratch
+	counts     []rule.Counts    // in place of rows, where nothing but counts is asked for
 }
 
 func (b *book) tally() *tally {
@@ -65,7 +63,11 @@ func (b *book) tally() *tally {
 // add judges a batch of users of one account.
 func (t *tally) add(b *book, a *fact.Account, from fact.Source, users []fact.User) {
 	for i := range users {
-		t.tell(&users[i], b.judge.Now())
+		for k := range users[i].Keys {
+			if users[i].Keys[k].Active {
+				t.age(users[i].Keys[k].Created, b.judge.Now())
+			}
+		}
 	}
 	if b.opt.CountOnly && b.opt.DueWithin == 0 && !b.judge.Excepting() {
 		b.judge.Count(a, from, users, t.counts)
@@ -78,22 +80,6 @@ func (t *tally) add(b *book, a *fact.Account, from fact.Source, users []fact.Use
 	}
 }
 
-// tell counts the user and its keys.
-func (t *tally) tell(u *fact.User, now fact.Time) {
-	if u.Root {
-		t.rootSeen = true
-	} else {
-		t.users++
-	}
-	t.keys += len(u.Keys)
-	for k := range u.Keys {
-		if u.Keys[k].Active {
-			t.activeKeys++
-			t.age(u.Keys[k].Created, now)
-		}
-	}
-}
-
 // age counts an active key in its band; one whose creation is unknown is in none.
 func (t *tally) age(created, now fact.Time) {
 	if !created.Known() {
@@ -101,7 +87,7 @@ func (t *tally) age(created, now fact.Time) {
 	}
 	d := now.Sub(created)
 	for i := len(ageBands) - 1; i > 0; i-- {
-		if d >= time.Duration(ageBands[i])*rule.Day {
+		if d >= ageBands[i] {
 			t.ages[i]++
 			return
 		}
@@ -152,18 +138,14 @@ func place(g *rule.Judgement) int {
 
 // merge adds t to the account and to the counts by rule.
 func (b *book) merge(acc *account, t *tally) {
-	acc.Users += t.users
-	acc.Keys += t.keys
-	acc.ActiveKeys += t.activeKeys
-	acc.rootSeen = acc.rootSeen || t.rootSeen
 	acc.kept = append(acc.kept, t.kept...)
 	acc.due = append(acc.due, t.due...)
 	if acc.Ages == nil {
 		acc.Ages = make([]finding.AgeBand, len(ageBands))
 		for i, from := range ageBands {
-			acc.Ages[i].From = from
+			acc.Ages[i].From = int(from / rule.Day)
 			if i+1 < len(ageBands) {
-				acc.Ages[i].To = ageBands[i+1]
+				acc.Ages[i].To = int(ageBands[i+1] / rule.Day)
 			}
 		}
 	}

@@ -76,6 +76,7 @@ func (b *book) file(ctx context.Context, f File) (*account, error) {
 		return nil, err
 	}
 	acc.Account = report.Account
+	acc.Users, acc.Keys, acc.ActiveKeys, acc.rootSeen = report.Users, report.Keys, report.ActiveKeys, report.HasRoot
 	acc.Evidence = fact.Evidence{Source: fact.ReportFile, Path: f.Path, GeneratedAt: report.GeneratedAt, Newest: report.Newest}
 	if len(spare) == 0 {
 		spare = append(spare, b.tally())

@@ -58,6 +58,7 @@ func read(ctx context.Context, r Reader, how LiveOptions) (*fact.Snapshot, error
 func (b *book) snapshot(s *fact.Snapshot) {
 	acc := &account{}
 	acc.Account, acc.Evidence, acc.Gaps = s.Account, s.Evidence, s.Gaps
+	acc.count(s.Users)
 	t := b.tally()
 	t.add(b, &s.Account, s.Evidence.Source, s.Users)
 	if !s.UsersRead {
@@ -73,6 +74,19 @@ func (b *book) snapshot(s *fact.Snapshot) {
 	}
 	if s.UsersRead && acc.Users == 0 {
 		b.notes = append(b.notes, accountText(s.Account)+" has no user")
+	}
+}
+
+// count counts the users and their keys.
+func (acc *account) count(users []fact.User) {
+	for i := range users {
+		if users[i].Root {
+			acc.rootSeen = true
+		} else {
+			acc.Users++
+		}
+		acc.Keys += len(users[i].Keys)
+		acc.ActiveKeys += users[i].ActiveKeys()
 	}
 }
 

@@ -96,8 +96,8 @@ func (a *app) auditCommand() *cobra.Command {
 	completeValues(c, "evidence", []string{"report", "live"})
 	completeValues(c, "confirm", []string{"flagged", "never"})
 	completeValues(c, "fail-on", []string{"low", "medium", "high", "critical", "never"})
-	completeValues(c, "rule", ruleIDs())
-	completeValues(c, "framework", frameworkSlugs())
+	completeLater(c, "rule", ruleIDs)
+	completeLater(c, "framework", frameworkSlugs)
 	return c
 }
 
@@ -408,6 +408,16 @@ func completeValues(c *cobra.Command, flag string, values []string) {
 	// The only failure is a flag that does not exist or is completed twice: a test runs every command.
 	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err)
+	}
+}
+
+// completeLater is completeValues for a list that takes time to make: only completion itself pays for it.
+func completeLater(c *cobra.Command, flag string, values func() []string) {
+	later := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return values(), cobra.ShellCompDirectiveNoFileComp
+	}
+	if err := c.RegisterFlagCompletionFunc(flag, later); err != nil {
+		panic(err) // as in completeValues
 	}
 }
 

@@ -84,6 +84,8 @@ func faultyReports(tb testing.TB) []faulty {
 		{"malformed ARN in the first row", with("arn:aws:iam::444455556666:root", "arn:aws:iam::44445555666:root")},
 		{"ARN of another user", with("user/kerstin.holm", "user/kerstin.holmes")},
 		{"ARN of a name's end", with("user/kerstin.holm", "user/x-kerstin.holm")},
+		{"ARN without a path", with("user/kerstin.holm", "userkerstin.holm")},
+		{"ARN with the path of the user before and more", with("user/automation/legacy-mailer", "user/automation/x/automation/legacy-mailer,x")},
 		{"ARN of a role", with("user/kerstin.holm", "role/kerstin.holm")},
 		{"ARN of root beside a user", with("user/kerstin.holm", "root")},
 		{"ARN of a user beside root", with("444455556666:root", "444455556666:user/root")},

@@ -20,6 +20,7 @@ type parser struct {
 	// The rest is of the chunk at hand.
 	chunk
 	names      nameList
+	path       string // one that quickARN has found good
 	plain      string // name of the row before, if that took the quick way: it has no comma
 	newest     stamp
 	row        int // line of the row at hand
@@ -49,7 +50,7 @@ func (p *parser) parse(ck chunk) error {
 	p.chunk = ck
 	p.arena.expect(ck.lines + 1)
 	p.names.reset(ck.line)
-	p.plain = ""
+	p.plain, p.path = "", rootPath
 	p.newest, p.keyCount, p.activeKeys, p.sawRoot = stamp{}, 0, 0, false
 	p.row = ck.line
 	quick := p.inOrder && !ck.tooLong

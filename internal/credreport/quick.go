@@ -55,16 +55,18 @@ func (p *parser) quickUser(s string, i int, c *cells) int {
 	return i + 1
 }
 
-// quickARN checks what path does not: that no quote stands in the path. Most users have the path "/".
+// quickARN checks what path does not: that no quote stands in the path. Most users have the path "/", or that of the
+// user before.
 func (p *parser) quickARN(s string, i int, c *cells) int {
-	const kind = "user/"
 	head := i + len(p.home.prefix)
 	if len(s) < head || s[i:head] != p.home.prefix {
 		return 0
 	}
-	if name := head + len(kind); len(s) > name+len(c.user) && s[head:name] == kind && s[name+len(c.user)] == ',' && s[name:name+len(c.user)] == c.user {
-		c.arn, c.path = s[i:name+len(c.user)], s[name-1:name]
-		return name + len(c.user) + 1
+	for _, path := range [...]string{rootPath, p.path} {
+		if end := arnEnd(s, head, path, c.user); end > 0 {
+			c.arn, c.path = s[i:end], path
+			return end + 1
+		}
 	}
 	size := strings.IndexByte(s[head:], ',')
 	if size < len(c.user) {
@@ -76,10 +78,25 @@ func (p *parser) quickARN(s string, i int, c *cells) int {
 		return 0
 	}
 	var problem string
-	if c.path, problem = p.home.path(c); problem != "" {
+	if c.path, problem = p.home.path(c); problem != "" || c.path == "" {
 		return 0
 	}
+	p.path = c.path
 	return end + 1
+}
+
+// rootPath is the path of a user that has no other.
+const rootPath = "/"
+
+// arnEnd is where the ARN of a user with that path and name ends, whose kind begins at head; 0 if it is of another.
+func arnEnd(s string, head int, path, name string) int {
+	const kind = "user"
+	start := head + len(kind) + len(path)
+	end := start + len(name)
+	if len(s) <= end || s[end] != ',' || s[head:head+len(kind)] != kind || s[head+len(kind):start] != path || s[start:end] != name {
+		return 0
+	}
+	return end
 }
 
 func (p *parser) quickPassword(s string, i int, c *cells) int {

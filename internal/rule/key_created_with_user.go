@@ -14,7 +14,6 @@ import (
 // later, on purpose. A user without a password is not judged: a workload's user is set up with its key. Where the password
 // was not read every active key is unknown, also one made far apart from its user.
 func keyCreatedWithUser() Kind {
-	apart := func(u *fact.User, k *fact.Key) time.Duration { return k.Created.Sub(u.Created).Abs() }
 	return Kind{
 		Name: "key-created-with-user", Subject: ForKey, Keys: ActiveKey, Params: []string{"window"}, Default: Params{Window: time.Minute},
 		Judge: func(p *Params, u *fact.User, k *fact.Key, _ fact.Time) Outcome {
@@ -63,3 +62,6 @@ func keyCreatedWithUser() Kind {
 		},
 	}
 }
+
+// apart is how far the making of the key is from that of the user.
+func apart(u *fact.User, k *fact.Key) time.Duration { return k.Created.Sub(u.Created).Abs() }

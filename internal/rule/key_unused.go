@@ -12,18 +12,6 @@ import (
 // 45 days or greater"), Security Hub IAM.22 and IAM.8, AWS Config iam-user-unused-credentials-check. A key cannot be used
 // before it exists, so one younger than MaxUnused passes even where its last use could not be read.
 func keyUnused() Kind {
-	idleSince := func(k *fact.Key) (fact.Time, Missing) {
-		switch {
-		case k.LastUsed.At.Known():
-			return k.LastUsed.At, NothingMissing
-		case !k.Created.Known():
-			return fact.Time{}, MissingCreated
-		case k.LastUsed.At.Never():
-			return k.Created, NothingMissing
-		default:
-			return k.Created, MissingLastUse
-		}
-	}
 	return Kind{
 		Name: "key-unused", Subject: ForKey, Keys: ActiveKey, Params: []string{"max_unused"}, Default: Params{MaxUnused: 90 * Day},
 		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
@@ -68,5 +56,20 @@ func keyUnused() Kind {
 			return fmt.Sprintf("%s, the limit is %s", text, limitText(p.MaxUnused)), facts
 		},
 		Remedy: remedy(Deactivate),
+	}
+}
+
+// idleSince is when a key was last used, or made if it never was; beside it what is not known of that. Where the last use
+// was not read it is the creation: the key cannot have been used before.
+func idleSince(k *fact.Key) (fact.Time, Missing) {
+	switch {
+	case k.LastUsed.At.Known():
+		return k.LastUsed.At, NothingMissing
+	case !k.Created.Known():
+		return fact.Time{}, MissingCreated
+	case k.LastUsed.At.Never():
+		return k.Created, NothingMissing
+	default:
+		return k.Created, MissingLastUse
 	}
 }
