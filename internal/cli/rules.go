@@ -160,7 +160,7 @@ func (a *app) rulesShowCommand(ruleset *string) *cobra.Command {
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return ruleIDs(), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE:              func(_ *cobra.Command, args []string) error { return a.showRule(*ruleset, args[0], from, user) },
+		RunE: func(_ *cobra.Command, args []string) error { return a.showRule(*ruleset, args[0], from, user) },
 	}
 	c.Flags().StringVar(&from, "from", "", "an audit as JSON, a `FILE`, to take real names from")
 	c.Flags().StringVar(&user, "user", "", "with --from: the verdict about this `NAME`")
