@@ -109,8 +109,8 @@ type customRule struct {
 func (c *customRule) kind(subject Subject) Kind {
 	return Kind{
 		Name: customKind, Subject: subject,
-		Judge: func(_ *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome {
-			return c.judge(newActivation(u, k, now))
+		Prepare: func(_ *Params, now fact.Time) judge {
+			return func(u *fact.User, k *fact.Key) (Result, Missing) { return c.judge(newActivation(u, k, now)) }
 		},
 		Explain: func(_ *Params, u *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
 			facts := map[string]any{"fail": c.fail.text}
@@ -134,22 +134,22 @@ func (c *customRule) kind(subject Subject) Kind {
 }
 
 // judge decides. Where when is undecided, a failure is undecided too and anything else passes.
-func (c *customRule) judge(vars celVars) Outcome {
+func (c *customRule) judge(vars celVars) (Result, Missing) {
 	when := fact.Yes
 	if c.when != nil {
 		when, _ = c.when.eval(vars)
 	}
 	if when == fact.No {
-		return inapplicable()
+		return Inapplicable, NothingMissing
 	}
 	failed, _ := c.fail.eval(vars)
 	switch {
 	case failed == fact.No:
-		return pass(fact.Time{})
+		return Passes, NothingMissing
 	case failed == fact.Yes && when == fact.Yes:
-		return fail(fact.Time{})
+		return Fails, NothingMissing
 	default:
-		return undecided(MissingFact)
+		return Undecided, MissingFact
 	}
 }
 

@@ -13,14 +13,16 @@ import (
 func exposedKey() Kind {
 	return Kind{
 		Name: "exposed-key", Subject: ForUser, NeedsLive: true,
-		Judge: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time) Outcome {
-			switch u.Quarantine {
-			case fact.Yes:
-				return fail(fact.Time{})
-			case fact.No:
-				return pass(fact.Time{})
-			default:
-				return undecided(MissingQuarantine)
+		Prepare: func(_ *Params, _ fact.Time) judge {
+			return func(u *fact.User, _ *fact.Key) (Result, Missing) {
+				switch u.Quarantine {
+				case fact.Yes:
+					return Fails, NothingMissing
+				case fact.No:
+					return Passes, NothingMissing
+				default:
+					return Undecided, MissingQuarantine
+				}
 			}
 		},
 		Explain: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time, o Outcome) (string, map[string]any) {

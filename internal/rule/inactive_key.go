@@ -14,16 +14,20 @@ import (
 func inactiveKey() Kind {
 	return Kind{
 		Name: "inactive-key", Subject: ForKey, Keys: InactiveKey, Params: []string{"max_inactive"}, Default: Params{MaxInactive: 90 * Day},
-		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			if !k.Created.Known() {
-				return undecided(MissingCreated)
+		Prepare: func(p *Params, now fact.Time) judge {
+			oldest := now.Add(-p.MaxInactive)
+			return func(_ *fact.User, k *fact.Key) (Result, Missing) {
+				switch {
+				case !k.Created.Known():
+					return Undecided, MissingCreated
+				case k.Created.After(oldest):
+					return Passes, NothingMissing
+				default:
+					return Fails, NothingMissing
+				}
 			}
-			end := k.Created.Add(p.MaxInactive)
-			if now.Before(end) {
-				return pass(end)
-			}
-			return fail(end)
 		},
+		When: func(p *Params, _ *fact.User, k *fact.Key, _ Result) fact.Time { return k.Created.Add(p.MaxInactive) },
 		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
 			if o.Result == Undecided {
 				return "age of the inactive key is unknown: " + o.Missing.String(), nil

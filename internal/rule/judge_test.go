@@ -19,6 +19,10 @@ func ago(d time.Duration) fact.Time { return now.Add(-d) }
 // used is a last use at t.
 func used(t fact.Time) fact.Use { return fact.Use{At: t} }
 
+func pass(until fact.Time) Outcome { return Outcome{Result: Passes, At: until} }
+func fail(since fact.Time) Outcome { return Outcome{Result: Fails, At: since} }
+func inapplicable() Outcome        { return Outcome{} }
+
 // kindCase is one row of a kind's table.
 type kindCase struct {
 	name string

@@ -14,16 +14,20 @@ import (
 func keyAge() Kind {
 	return Kind{
 		Name: "key-age", Subject: ForKey, Keys: ActiveKey, Params: []string{"max_age"}, Default: Params{MaxAge: 90 * Day},
-		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			if !k.Created.Known() {
-				return undecided(MissingCreated)
+		Prepare: func(p *Params, now fact.Time) judge {
+			oldest := now.Add(-p.MaxAge)
+			return func(_ *fact.User, k *fact.Key) (Result, Missing) {
+				switch {
+				case !k.Created.Known():
+					return Undecided, MissingCreated
+				case k.Created.Before(oldest):
+					return Fails, NothingMissing
+				default:
+					return Passes, NothingMissing
+				}
 			}
-			end := k.Created.Add(p.MaxAge)
-			if now.After(end) {
-				return fail(end)
-			}
-			return pass(end)
 		},
+		When: func(p *Params, _ *fact.User, k *fact.Key, _ Result) fact.Time { return k.Created.Add(p.MaxAge) },
 		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
 			if o.Result == Undecided {
 				return "age of the active key is unknown: " + o.Missing.String(), nil

@@ -16,21 +16,30 @@ import (
 func keyCreatedWithUser() Kind {
 	return Kind{
 		Name: "key-created-with-user", Subject: ForKey, Keys: ActiveKey, Params: []string{"window"}, Default: Params{Window: time.Minute},
-		Judge: func(p *Params, u *fact.User, k *fact.Key, _ fact.Time) Outcome {
-			switch {
-			case u.Password == fact.No:
-				return inapplicable()
-			case u.Password == fact.Unknown:
-				return undecided(MissingPassword)
-			case !k.Created.Known():
-				return undecided(MissingCreated)
-			case !u.Created.Known():
-				return undecided(MissingUserCreated)
-			case apart(u, k) <= p.Window:
-				return fail(k.Created)
-			default:
-				return pass(fact.Time{})
+		Prepare: func(p *Params, _ fact.Time) judge {
+			window := p.Window
+			return func(u *fact.User, k *fact.Key) (Result, Missing) {
+				switch {
+				case u.Password == fact.No:
+					return Inapplicable, NothingMissing
+				case u.Password == fact.Unknown:
+					return Undecided, MissingPassword
+				case !k.Created.Known():
+					return Undecided, MissingCreated
+				case !u.Created.Known():
+					return Undecided, MissingUserCreated
+				case apart(u, k) <= window:
+					return Fails, NothingMissing
+				default:
+					return Passes, NothingMissing
+				}
 			}
+		},
+		When: func(_ *Params, _ *fact.User, k *fact.Key, r Result) fact.Time {
+			if r != Fails {
+				return fact.Time{} // nothing can make it fail later
+			}
+			return k.Created
 		},
 		Explain: func(p *Params, u *fact.User, k *fact.Key, _ fact.Time, o Outcome) (string, map[string]any) {
 			if o.Result == Undecided {

@@ -16,25 +16,32 @@ import (
 func keyNeverUsed() Kind {
 	return Kind{
 		Name: "key-never-used", Subject: ForKey, Keys: ActiveKey, Params: []string{"grace", "console_only"}, Default: Params{Grace: 7 * Day},
-		Judge: func(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome {
-			switch {
-			case p.ConsoleOnly && u.Password == fact.No:
-				return inapplicable()
-			case p.ConsoleOnly && u.Password == fact.Unknown:
-				return undecided(MissingPassword)
-			case k.LastUsed.At.Known():
-				return pass(fact.Time{})
-			case !k.Created.Known():
-				return undecided(MissingCreated)
-			case now.Sub(k.Created) < p.Grace && k.LastUsed.At.Unknown():
-				return pass(fact.Time{})
-			case now.Sub(k.Created) < p.Grace:
-				return pass(k.Created.Add(p.Grace))
-			case k.LastUsed.At.Unknown():
-				return undecided(MissingLastUse)
-			default:
-				return fail(k.Created.Add(p.Grace))
+		Prepare: func(p *Params, now fact.Time) judge {
+			console, limit := p.ConsoleOnly, now.Add(-p.Grace)
+			return func(u *fact.User, k *fact.Key) (Result, Missing) {
+				switch {
+				case console && u.Password == fact.No:
+					return Inapplicable, NothingMissing
+				case console && u.Password == fact.Unknown:
+					return Undecided, MissingPassword
+				case k.LastUsed.At.Known():
+					return Passes, NothingMissing
+				case !k.Created.Known():
+					return Undecided, MissingCreated
+				case k.Created.After(limit):
+					return Passes, NothingMissing
+				case k.LastUsed.At.Unknown():
+					return Undecided, MissingLastUse
+				default:
+					return Fails, NothingMissing
+				}
 			}
+		},
+		When: func(p *Params, _ *fact.User, k *fact.Key, _ Result) fact.Time {
+			if !k.LastUsed.At.Never() {
+				return fact.Time{}
+			}
+			return k.Created.Add(p.Grace)
 		},
 		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
 			if o.Result == Undecided {

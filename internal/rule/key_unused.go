@@ -14,21 +14,28 @@ import (
 func keyUnused() Kind {
 	return Kind{
 		Name: "key-unused", Subject: ForKey, Keys: ActiveKey, Params: []string{"max_unused"}, Default: Params{MaxUnused: 90 * Day},
-		Judge: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time) Outcome {
-			from, missing := idleSince(k)
-			end := from.Add(p.MaxUnused)
-			switch {
-			case missing == MissingCreated:
-				return undecided(missing)
-			case now.Before(end) && missing == MissingLastUse:
-				return pass(fact.Time{})
-			case now.Before(end):
-				return pass(end)
-			case missing != NothingMissing:
-				return undecided(missing)
-			default:
-				return fail(end)
+		Prepare: func(p *Params, now fact.Time) judge {
+			limit := now.Add(-p.MaxUnused)
+			return func(_ *fact.User, k *fact.Key) (Result, Missing) {
+				from, missing := idleSince(k)
+				switch {
+				case missing == MissingCreated:
+					return Undecided, missing
+				case from.After(limit):
+					return Passes, NothingMissing
+				case missing != NothingMissing:
+					return Undecided, missing
+				default:
+					return Fails, NothingMissing
+				}
 			}
+		},
+		When: func(p *Params, _ *fact.User, k *fact.Key, _ Result) fact.Time {
+			from, missing := idleSince(k)
+			if missing != NothingMissing {
+				return fact.Time{}
+			}
+			return from.Add(p.MaxUnused)
 		},
 		Explain: func(p *Params, _ *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any) {
 			if o.Result == Undecided {

@@ -83,12 +83,34 @@ type Kind struct {
 	Default Params
 	// NeedsLive: a report on disk cannot answer it. There it is not judged, and the audit says so.
 	NeedsLive bool
-	// Judge must not keep u or k. k is nil unless Subject is ForKey, and then of a status that Keys holds.
-	Judge func(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome
+	// Prepare gives the judge for these thresholds at that instant. A judge must not keep u or k. k is nil unless Subject is
+	// ForKey, and then of a status that Keys holds. A judge is asked millions of times; what is the same for all of
+	// them is made here.
+	Prepare func(p *Params, now fact.Time) judge
+	// When is since when a subject fails, or until when it passes; unknown where neither can be said. nil: it never can.
+	When func(p *Params, u *fact.User, k *fact.Key, r Result) fact.Time
 	// Explain says in one sentence, and in facts by snake_case name, why o came out.
 	Explain func(p *Params, u *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any)
 	// Remedy of a failing verdict.
 	Remedy func(p *Params, u *fact.User, k *fact.Key) Remedy
+}
+
+// judge answers for one subject. Missing says which reading an Undecided answer lacks.
+type judge func(u *fact.User, k *fact.Key) (Result, Missing)
+
+// Judge judges one subject.
+func (kind Kind) Judge(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome {
+	r, missing := kind.Prepare(p, now)(u, k)
+	return kind.outcome(p, u, k, r, missing)
+}
+
+// outcome adds the instant to a judge's answer.
+func (kind Kind) outcome(p *Params, u *fact.User, k *fact.Key, r Result, missing Missing) Outcome {
+	o := Outcome{Result: r, Missing: missing}
+	if kind.When != nil && (r == Passes || r == Fails) {
+		o.At = kind.When(p, u, k, r)
+	}
+	return o
 }
 
 // Kinds is the catalogue, in the order in which rules are listed everywhere.
@@ -179,11 +201,8 @@ func (m Missing) String() string {
 	}
 }
 
-func pass(until fact.Time) Outcome { return Outcome{Result: Passes, At: until} }
-func fail(since fact.Time) Outcome { return Outcome{Result: Fails, At: since} }
-func undecided(m Missing) Outcome  { return Outcome{Result: Undecided, Missing: m} }
-func inapplicable() Outcome        { return Outcome{} }
-func days(d time.Duration) int     { return int(d / Day) } // whole days, rounded down: 90.9 days are 90
+func undecided(m Missing) Outcome { return Outcome{Result: Undecided, Missing: m} }
+func days(d time.Duration) int    { return int(d / Day) } // whole days, rounded down: 90.9 days are 90
 func remedy(r Remedy) func(*Params, *fact.User, *fact.Key) Remedy {
 	return func(*Params, *fact.User, *fact.Key) Remedy { return r }
 }

@@ -14,14 +14,16 @@ import (
 func multipleActiveKeys() Kind {
 	return Kind{
 		Name: "multiple-active-keys", Subject: ForUser, Params: []string{"max_active"}, Default: Params{MaxActive: 1},
-		Judge: func(p *Params, u *fact.User, _ *fact.Key, _ fact.Time) Outcome {
-			switch {
-			case !u.KeysRead:
-				return undecided(MissingKeys)
-			case u.ActiveKeys() > p.MaxActive:
-				return fail(fact.Time{})
-			default:
-				return pass(fact.Time{})
+		Prepare: func(p *Params, _ fact.Time) judge {
+			return func(u *fact.User, _ *fact.Key) (Result, Missing) {
+				switch {
+				case !u.KeysRead:
+					return Undecided, MissingKeys
+				case u.ActiveKeys() > p.MaxActive:
+					return Fails, NothingMissing
+				default:
+					return Passes, NothingMissing
+				}
 			}
 		},
 		Explain: func(p *Params, u *fact.User, _ *fact.Key, _ fact.Time, o Outcome) (string, map[string]any) {

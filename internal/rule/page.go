@@ -101,7 +101,7 @@ func newPage(r *Rule, s *Sample) page {
 
 // describe asks a custom rule for its texts, which stand beside each of its failures.
 func (p *page) describe(r *Rule) {
-	message, facts := r.Kind.Explain(&r.Params, &fact.User{}, nil, fact.Time{}, fail(fact.Time{}))
+	message, facts := r.Kind.Explain(&r.Params, &fact.User{}, nil, fact.Time{}, Outcome{Result: Fails})
 	text := func(name string) string { s, _ := facts[name].(string); return s }
 	p.Message, p.Fail, p.When, p.Because = capital(message)+".", text("fail"), text("when"), text("why")
 	p.Subject, p.Remedy = string(r.Kind.Subject), string(r.Kind.Remedy(&r.Params, &fact.User{}, nil))

@@ -13,16 +13,18 @@ import (
 func passwordAndKey() Kind {
 	return Kind{
 		Name: "password-and-key", Subject: ForUser,
-		Judge: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time) Outcome {
-			switch {
-			case u.Password == fact.No || u.KeysRead && u.ActiveKeys() == 0:
-				return pass(fact.Time{})
-			case u.Password == fact.Unknown:
-				return undecided(MissingPassword)
-			case !u.KeysRead:
-				return undecided(MissingKeys)
-			default:
-				return fail(fact.Time{})
+		Prepare: func(_ *Params, _ fact.Time) judge {
+			return func(u *fact.User, _ *fact.Key) (Result, Missing) {
+				switch {
+				case u.Password == fact.No || u.KeysRead && u.ActiveKeys() == 0:
+					return Passes, NothingMissing
+				case u.Password == fact.Unknown:
+					return Undecided, MissingPassword
+				case !u.KeysRead:
+					return Undecided, MissingKeys
+				default:
+					return Fails, NothingMissing
+				}
 			}
 		},
 		Explain: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time, o Outcome) (string, map[string]any) {

@@ -13,14 +13,16 @@ import (
 func rootAccessKey() Kind {
 	return Kind{
 		Name: "root-access-key", Subject: ForRoot,
-		Judge: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time) Outcome {
-			switch u.HasKeys() {
-			case fact.Yes:
-				return fail(fact.Time{})
-			case fact.No:
-				return pass(fact.Time{})
-			default:
-				return undecided(MissingKeys)
+		Prepare: func(_ *Params, _ fact.Time) judge {
+			return func(u *fact.User, _ *fact.Key) (Result, Missing) {
+				switch u.HasKeys() {
+				case fact.Yes:
+					return Fails, NothingMissing
+				case fact.No:
+					return Passes, NothingMissing
+				default:
+					return Undecided, MissingKeys
+				}
 			}
 		},
 		Explain: func(_ *Params, u *fact.User, _ *fact.Key, _ fact.Time, o Outcome) (string, map[string]any) {

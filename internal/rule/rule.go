@@ -43,10 +43,9 @@ type docket struct {
 
 // check is what judging needs of a rule, close together.
 type check struct {
-	judge  func(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome
-	params *Params
-	scope  *Scope
-	rule   int // its place in Rules
+	judge judge
+	scope *Scope
+	rule  int // its place in Rules
 }
 
 // NewJudge prepares rs for judging as of now. exceptions may be nil.
@@ -59,7 +58,7 @@ func NewJudge(rs *Ruleset, exceptions *Exceptions, now fact.Time) *Judge {
 			if unanswerable(r, from) != "" {
 				continue
 			}
-			c := check{judge: r.Kind.Judge, params: &r.Params, scope: r.Scope, rule: i}
+			c := check{judge: r.Kind.Prepare(&r.Params, now), scope: r.Scope, rule: i}
 			d.scoped = d.scoped || r.Scope != nil
 			switch r.Kind.Subject {
 			case ForRoot:
@@ -157,13 +156,15 @@ func (j *Judge) Count(a *fact.Account, from fact.Source, users []fact.User, coun
 		// The same for most users, without a call for each outcome: a report may have a million of them.
 		for n := range d.users {
 			c := &d.users[n]
-			counts[c.rule][c.judge(c.params, u, nil, j.now).Result]++
+			result, _ := c.judge(u, nil)
+			counts[c.rule][result]++
 		}
 		for k := range u.Keys {
 			checks := d.of(u.Keys[k].Active)
 			for n := range checks {
 				c := &checks[n]
-				counts[c.rule][c.judge(c.params, u, &u.Keys[k], j.now).Result]++
+				result, _ := c.judge(u, &u.Keys[k])
+				counts[c.rule][result]++
 			}
 		}
 	}
@@ -203,7 +204,9 @@ func (j *Judge) eachRule(checks []check, a *fact.Account, u *fact.User, key int,
 		if held == fact.No {
 			continue
 		}
-		o := c.judge(c.params, u, k, j.now)
+		r := &j.rules[c.rule]
+		result, missing := c.judge(u, k)
+		o := r.Kind.outcome(&r.Params, u, k, result, missing)
 		if held == fact.Unknown && o.Result == Fails {
 			o = undecided(MissingTags) // whether the rule is meant for the user cannot be said
 		}
