@@ -3,10 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p bin
-if [ -z "${KEYREEVE_PYTHON:-}" ] && [ -x .cache/venv/bin/python ]; then
-    KEYREEVE_PYTHON="$PWD/.cache/venv/bin/python"
-    export KEYREEVE_PYTHON
-fi
+. scripts/env.sh
 "${GO:-go}" build -o bin/bench ./scripts/bench
 echo "== offline: a synthetic report against a plain encoding/csv loop"
 ./bin/bench bin/keyreeve

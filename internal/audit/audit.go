@@ -52,7 +52,7 @@ func (e *InputError) Error() string {
 
 // finish turns what was gathered into the audit.
 func (b *book) finish() (*finding.Audit, error) {
-	slices.SortStableFunc(b.accounts, func(x, y *account) int { return cmpID(x.Account.ID, y.Account.ID) })
+	slices.SortStableFunc(b.accounts, func(x, y *account) int { return strings.Compare(x.Account.ID, y.Account.ID) })
 	a := &finding.Audit{
 		Version: b.opt.Version, AsOf: b.opt.AsOf.UTC(), Ruleset: b.opt.Ruleset.Name, Complete: true,
 		Exceptions: b.opt.Exceptions.Notices(b.sources()), Notes: b.notes,
@@ -79,12 +79,14 @@ func (b *book) summarize(a *finding.Audit) error {
 	a.NotJudged = b.notJudged()
 	for i := range b.judge.Rules() {
 		r := &b.judge.Rules()[i]
-		if slices.ContainsFunc(a.NotJudged, func(n finding.NotJudged) bool { return n.Rule == r.ID }) && b.rows[i] == ([4]int{}) {
-			continue
+		n := b.results[i]
+		row := finding.RuleResult{
+			Rule: r.ID, Kind: r.Kind.Name, Title: r.Title, Severity: r.Severity,
+			Fail: n.counts[rule.Fails], Pass: n.counts[rule.Passes], Unknown: n.counts[rule.Undecided], Excepted: n.excepted,
 		}
-		row := finding.RuleResult{Rule: r.ID, Kind: r.Kind.Name, Title: r.Title, Severity: r.Severity}
-		for s, status := range statuses {
-			row.Add(status, b.rows[i][s])
+		judged := row.Fail+row.Pass+row.Unknown+row.Excepted > 0
+		if !judged && slices.ContainsFunc(a.NotJudged, func(n finding.NotJudged) bool { return n.Rule == r.ID }) {
+			continue
 		}
 		a.Complete = a.Complete && row.Unknown == 0
 		a.Summary = append(a.Summary, row)

@@ -16,13 +16,16 @@ import (
 type book struct {
 	opt      Options
 	judge    *rule.Judge
-	rows     [][4]int // by rule, by statuses
+	results  []results // by rule
 	accounts []*account
 	notes    []string
 }
 
-// statuses is the order of the counts in book.rows.
-var statuses = [4]finding.Status{finding.Fail, finding.Pass, finding.Unknown, finding.Excepted}
+// results are how often each result came out for one rule, failures that an exception covers apart.
+type results struct {
+	counts   rule.Counts
+	excepted int
+}
 
 // account is one account's result, and what is kept of its verdicts.
 type account struct {
@@ -40,7 +43,7 @@ type kept struct {
 
 func newBook(opt Options) *book {
 	j := rule.NewJudge(opt.Ruleset, opt.Exceptions, fact.At(opt.AsOf))
-	return &book{opt: opt, judge: j, rows: make([][4]int, len(j.Rules()))}
+	return &book{opt: opt, judge: j, results: make([]results, len(j.Rules()))}
 }
 
 // ageBands are where the bands of the chart of key ages begin, in days; they meet the tiers of the age rules.
@@ -49,15 +52,15 @@ var ageBands = [...]time.Duration{0, 30 * rule.Day, 45 * rule.Day, 90 * rule.Day
 // tally is what judging a batch of users gives. It is merged into the book when the batch is done, so that
 // batches can be judged at once.
 type tally struct {
-	rows       [][4]int
+	counts     []rule.Counts // by rule
+	excepted   []int         // by rule
 	ages       [len(ageBands)]int
 	kept, due  []kept
 	judgements []rule.Judgement // scratch
-	counts     []rule.Counts    // in place of rows, where nothing but counts is asked for
 }
 
 func (b *book) tally() *tally {
-	return &tally{rows: make([][4]int, len(b.rows)), counts: make([]rule.Counts, len(b.rows))}
+	return &tally{counts: make([]rule.Counts, len(b.results)), excepted: make([]int, len(b.results))}
 }
 
 // add judges a batch of users of one account.
@@ -100,7 +103,11 @@ func (t *tally) keep(b *book, u *fact.User, dueBy fact.Time) {
 	var copied *fact.User
 	for i := range t.judgements {
 		g := &t.judgements[i]
-		t.rows[g.Rule][place(g)]++
+		if g.Exception != nil {
+			t.excepted[g.Rule]++
+		} else {
+			t.counts[g.Rule][g.Outcome.Result]++
+		}
 		if b.opt.CountOnly && b.opt.DueWithin == 0 {
 			continue
 		}
@@ -122,20 +129,6 @@ func (t *tally) keep(b *book, u *fact.User, dueBy fact.Time) {
 	}
 }
 
-// place is the place of a judgement's status in statuses.
-func place(g *rule.Judgement) int {
-	switch {
-	case g.Exception != nil:
-		return 3
-	case g.Outcome.Result == rule.Fails:
-		return 0
-	case g.Outcome.Result == rule.Passes:
-		return 1
-	default:
-		return 2
-	}
-}
-
 // merge adds t to the account and to the counts by rule.
 func (b *book) merge(acc *account, t *tally) {
 	acc.kept = append(acc.kept, t.kept...)
@@ -152,13 +145,11 @@ func (b *book) merge(acc *account, t *tally) {
 	for i, n := range t.ages {
 		acc.Ages[i].Keys += n
 	}
-	for i := range t.rows {
-		for s, n := range t.rows[i] {
-			b.rows[i][s] += n
+	for i := range b.results {
+		b.results[i].excepted += t.excepted[i]
+		for r, n := range t.counts[i] {
+			b.results[i].counts[r] += n
 		}
-		b.rows[i][0] += t.counts[i][rule.Fails]
-		b.rows[i][1] += t.counts[i][rule.Passes]
-		b.rows[i][2] += t.counts[i][rule.Undecided]
 	}
 }
 
@@ -296,5 +287,3 @@ func digits(s string) int {
 	}
 	return n
 }
-
-func cmpID(a, b string) int { return strings.Compare(a, b) }

@@ -223,21 +223,21 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 
 // render writes the files first, each whole or not at all, then standard output.
 func (a *app) render(result *finding.Audit, p *auditPlan) error {
+	opt := report.Options{MaskKeys: a.global.maskKeys, All: p.opt.All, DueWithin: p.opt.DueWithin}
+	stdout := opt
+	stdout.Color, stdout.Width = a.color(a.sys.Stdout), a.width()
+	var last []output
 	for _, o := range p.outputs {
 		if o.path == "" {
+			last = append(last, o)
 			continue
 		}
-		opt := report.Options{MaskKeys: a.global.maskKeys, All: p.opt.All, DueWithin: p.opt.DueWithin}
 		if err := writeFile(o.path, func(w io.Writer) error { return report.Write(w, o.format, result, opt) }); err != nil {
 			return err
 		}
 	}
-	for _, o := range p.outputs {
-		if o.path != "" {
-			continue
-		}
-		opt := report.Options{MaskKeys: a.global.maskKeys, All: p.opt.All, DueWithin: p.opt.DueWithin, Color: a.color(a.sys.Stdout), Width: a.width()}
-		if err := a.writeStdout(func(w io.Writer) error { return report.Write(w, o.format, result, opt) }); err != nil {
+	for _, o := range last {
+		if err := a.writeStdout(func(w io.Writer) error { return report.Write(w, o.format, result, stdout) }); err != nil {
 			return fmt.Errorf("write %s to standard output: %w", o.format, err)
 		}
 	}

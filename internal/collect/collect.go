@@ -118,13 +118,9 @@ func common(ctx context.Context, r Reader, o Options) (fact.Snapshot, map[string
 // quarantine notes on every user whether it is exposed, and adds exposed users that the evidence lacks: a
 // user younger than the report. One that is gone by now stays gone.
 func quarantine(s *fact.Snapshot, exposed map[string][]string) {
-	missing := make(map[string][]string, len(exposed))
-	for name, policies := range exposed {
-		missing[strings.ToLower(name)] = policies
-	}
-	names := make(map[string]string, len(exposed))
+	missing := make(map[string]string, len(exposed)) // names as AWS spells them, by the name in lower case
 	for name := range exposed {
-		names[strings.ToLower(name)] = name
+		missing[strings.ToLower(name)] = name
 	}
 	for i := range s.Users {
 		u := &s.Users[i]
@@ -132,8 +128,8 @@ func quarantine(s *fact.Snapshot, exposed map[string][]string) {
 			continue
 		}
 		key := strings.ToLower(u.Name)
-		if policies, ok := missing[key]; ok {
-			u.Quarantine, u.Policies = fact.Yes, policies
+		if name, ok := missing[key]; ok {
+			u.Quarantine, u.Policies = fact.Yes, exposed[name]
 			delete(missing, key)
 		} else if s.QuarantineRead {
 			u.Quarantine = fact.No
@@ -142,11 +138,10 @@ func quarantine(s *fact.Snapshot, exposed map[string][]string) {
 	for _, gone := range s.Gone {
 		delete(missing, strings.ToLower(gone))
 	}
-	for key, policies := range missing {
-		name := names[key]
+	for _, name := range missing {
 		s.Users = append(s.Users, fact.User{
 			Name: name, ARN: fmt.Sprintf("arn:%s:iam::%s:user/%s", s.Account.Partition, s.Account.ID, name),
-			Quarantine: fact.Yes, Policies: policies,
+			Quarantine: fact.Yes, Policies: exposed[name],
 		})
 	}
 	sortUsers(s.Users)

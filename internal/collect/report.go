@@ -86,10 +86,8 @@ func (e *wrongAccount) Error() string {
 
 // Confirm reads the access keys of the users at the given places of s.Users again: their ids, statuses and
 // creation times become those of now, what only the report knows (last use) is kept where a key can be
-// told by its creation time. Users that are gone are taken out and listed in s.Gone. One call a user.
-//
-// The returned places are those of the users in s.Users that were read again. A reading that failed
-// leaves the user as the report has it and a gap.
+// told by its creation time. Users that are gone are taken out and listed in s.Gone. One call a user. A reading
+// that failed leaves the user as the report has it, and a gap.
 func Confirm(ctx context.Context, r interface {
 	KeyReader
 	RootHasKeys(ctx context.Context) (bool, error)

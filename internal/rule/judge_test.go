@@ -23,6 +23,12 @@ func pass(until fact.Time) Outcome { return Outcome{Result: Passes, At: until} }
 func fail(since fact.Time) Outcome { return Outcome{Result: Fails, At: since} }
 func inapplicable() Outcome        { return Outcome{} }
 
+// Judge judges one subject.
+func (kind Kind) Judge(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome {
+	r, missing := kind.Prepare(p, now)(u, k)
+	return kind.outcome(p, u, k, r, missing)
+}
+
 // kindCase is one row of a kind's table.
 type kindCase struct {
 	name string

@@ -98,12 +98,6 @@ type Kind struct {
 // judge answers for one subject. Missing says which reading an Undecided answer lacks.
 type judge func(u *fact.User, k *fact.Key) (Result, Missing)
 
-// Judge judges one subject.
-func (kind Kind) Judge(p *Params, u *fact.User, k *fact.Key, now fact.Time) Outcome {
-	r, missing := kind.Prepare(p, now)(u, k)
-	return kind.outcome(p, u, k, r, missing)
-}
-
 // outcome adds the instant to a judge's answer.
 func (kind Kind) outcome(p *Params, u *fact.User, k *fact.Key, r Result, missing Missing) Outcome {
 	o := Outcome{Result: r, Missing: missing}

@@ -226,9 +226,10 @@ func (j *Judge) eachUnread(checks []check, a *fact.Account, u *fact.User, found 
 // UsersUnread is what can be said of an account whose list of users could not be read: one undecided
 // judgement for each rule about users or keys, so that no count of failures passes for a clean account.
 func (j *Judge) UsersUnread(from fact.Source, out []Judgement) []Judgement {
-	for i := range j.rules {
-		if r := &j.rules[i]; r.Kind.Subject != ForRoot && unanswerable(r, from) == "" {
-			out = append(out, Judgement{Rule: i, Key: -1, Outcome: undecided(MissingUsers)})
+	d := j.docket(from)
+	for _, checks := range [][]check{d.users, d.keys} {
+		for _, c := range checks {
+			out = append(out, Judgement{Rule: c.rule, Key: -1, Outcome: undecided(MissingUsers)})
 		}
 	}
 	return out
