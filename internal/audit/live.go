@@ -35,14 +35,19 @@ func Live(ctx context.Context, r Reader, how LiveOptions, opt Options) (*finding
 	if opt.AsOf.IsZero() {
 		opt.AsOf = how.Now().UTC().Truncate(time.Second)
 	}
-	b := newBook(opt)
 	if how.Confirm && how.Evidence != fact.Live {
 		// A judge of its own: an exception counts as matched only when it covers what is reported in the end.
-		first := rule.NewJudge(opt.Ruleset, opt.Exceptions.Fresh(), b.judge.Now())
+		first := rule.NewJudge(opt.Ruleset, opt.Exceptions.Fresh(), fact.At(opt.AsOf))
 		if err := collect.Confirm(ctx, r, s, failing(first, s), how.Options); err != nil {
 			return nil, err
 		}
 	}
+	return Snapshot(s, opt)
+}
+
+// Snapshot audits what was read of one account. opt.AsOf is required.
+func Snapshot(s *fact.Snapshot, opt Options) (*finding.Audit, error) {
+	b := newBook(opt)
 	b.snapshot(s)
 	return b.finish()
 }

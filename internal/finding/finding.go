@@ -61,6 +61,20 @@ func (s Severity) Rank() int {
 	}
 }
 
+// Remedy is what the sources teach to do about a failing verdict.
+type Remedy string
+
+const (
+	Rotate     Remedy = "rotate"     // create, deliver, test, deactivate, wait days, check last use, delete
+	Deactivate Remedy = "deactivate" // deactivate, wait, delete
+	Delete     Remedy = "delete"     // delete after the quiet period
+	KeepOne    Remedy = "keep-one"   // keep the key that works, deactivate the others, read back
+	Guide      Remedy = "guide"      // never automatic: exact steps for a person
+)
+
+// Remedies lists every Remedy.
+func Remedies() []Remedy { return []Remedy{Rotate, Deactivate, Delete, KeepOne, Guide} }
+
 // Verdict is one rule's answer about one user, or about one of its access keys.
 type Verdict struct {
 	ID       string // Fingerprint
@@ -77,7 +91,7 @@ type Verdict struct {
 	Facts    map[string]any // numbers and short strings the verdict rests on, by snake_case name
 	Since    fact.Time      // failing since; unknown when the evidence cannot tell
 	Due      fact.Time      // passing, but fails from then on if nothing changes; else unknown
-	Remedy   string         // what to do: rotate, deactivate, ..., see rule.Remedy
+	Remedy   Remedy         // what to do about a failing verdict; else empty
 	Controls []Control
 	// Exception is the accepted risk that covers the verdict; nil unless Status is Excepted.
 	Exception *Exception

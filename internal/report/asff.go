@@ -149,7 +149,7 @@ func toASFF(v *finding.Verdict, a *finding.Audit, o Options) asffFinding {
 			strings.TrimSpace(subjectName(v)+": "+clean(v.Message)), asffTextMax),
 		ProductFields: map[string]string{
 			"keyreeve/rule": v.Rule, "keyreeve/kind": v.Kind, "keyreeve/ruleset": a.Ruleset,
-			"keyreeve/remedy": v.Remedy, "keyreeve/status": string(v.Status),
+			"keyreeve/remedy": string(v.Remedy), "keyreeve/status": string(v.Status),
 		},
 		Resources: asffResources(v), RecordState: "ACTIVE",
 		Compliance: asffCompliance{RelatedRequirements: asffRequirements(v.Controls)},

@@ -78,7 +78,7 @@ func csvVerdict(v *finding.Verdict) []string {
 			v.User, v.UserARN,
 		},
 		key,
-		[]string{v.Message, stampText(v.Since), stampText(v.Due), v.Remedy, controlText(v.Controls)},
+		[]string{v.Message, stampText(v.Since), stampText(v.Due), string(v.Remedy), controlText(v.Controls)},
 		exception,
 	)
 }

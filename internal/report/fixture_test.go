@@ -33,7 +33,7 @@ func arn(a fact.Account, user string) string {
 func verdict(a fact.Account, user string, key *fact.Key, rule, kind string, sev finding.Severity, st finding.Status,
 	since fact.Time, message string, facts map[string]any,
 ) finding.Verdict {
-	remedy := map[string]string{
+	remedy := map[string]finding.Remedy{
 		"key-age": "rotate", "key-unused": "deactivate", "key-never-used": "deactivate", "inactive-key": "delete",
 		"multiple-active-keys": "keep-one", "root-access-key": "guide", "exposed-key": "guide",
 		"key-created-with-user": "deactivate",

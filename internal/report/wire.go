@@ -66,7 +66,7 @@ type wireVerdict struct {
 	Message   string              `json:"message"`
 	Facts     map[string]any      `json:"facts"`
 	Since     *string             `json:"since"`
-	Remedy    string              `json:"remedy"`
+	Remedy    finding.Remedy      `json:"remedy"`
 	Controls  map[string][]string `json:"controls"`
 	Exception *wireException      `json:"exception"`
 	Title     string              `json:"title"`

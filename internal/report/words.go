@@ -158,22 +158,22 @@ func subjectName(v *finding.Verdict) string {
 func accountResource(acc fact.Account) string { return "AWS::::Account:" + acc.ID }
 
 // remedyText is the remedy as a sentence.
-func remedyText(remedy string) string {
+func remedyText(remedy finding.Remedy) string {
 	switch remedy {
-	case "rotate":
+	case finding.Rotate:
 		return "Rotate: make a new key, hand it over, test it, deactivate the old one, wait some days, check its last use, delete it."
-	case "deactivate":
+	case finding.Deactivate:
 		return "Deactivate the key, wait, then delete it."
-	case "delete":
+	case finding.Delete:
 		return "Delete the key once it has been quiet long enough."
-	case "keep-one":
+	case finding.KeepOne:
 		return "Keep the key that is shown to work, deactivate the others, and read back what is left."
-	case "guide":
+	case finding.Guide:
 		return "A person has to act: keyreeve rules show lists the steps."
 	case "":
 		return ""
 	default:
-		return clean(remedy)
+		return clean(string(remedy))
 	}
 }
 

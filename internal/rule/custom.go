@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 const customKind = "custom"
@@ -50,7 +51,7 @@ func (s *source) custom(e *ruleEntry, f map[string]field) {
 			return
 		}
 	}
-	c := &customRule{when: s.expression(f["when"].value, "when", subject), fail: s.expression(f["fail"].value, "fail", subject), remedy: Guide}
+	c := &customRule{when: s.expression(f["when"].value, "when", subject), fail: s.expression(f["fail"].value, "fail", subject), remedy: finding.Guide}
 	if v, ok := f["message"]; ok {
 		c.message = s.text(v.value, "message")
 	}
@@ -58,8 +59,8 @@ func (s *source) custom(e *ruleEntry, f map[string]field) {
 		c.why = s.text(v.value, "why")
 	}
 	if v, ok := f["remedy"]; ok {
-		c.remedy = Remedy(s.text(v.value, "remedy"))
-		if !slices.Contains(Remedies(), c.remedy) {
+		c.remedy = finding.Remedy(s.text(v.value, "remedy"))
+		if !slices.Contains(finding.Remedies(), c.remedy) {
 			s.wrong(v.value, "one of rotate, deactivate, delete, keep-one, guide", "unknown remedy %q", c.remedy)
 		}
 	}
@@ -103,7 +104,7 @@ func (s *source) expression(n ast.Node, what string, subject Subject) *expressio
 type customRule struct {
 	when, fail   *expression // when is nil where everyone is judged
 	message, why string
-	remedy       Remedy
+	remedy       finding.Remedy
 }
 
 func (c *customRule) kind(subject Subject) Kind {

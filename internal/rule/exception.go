@@ -285,6 +285,17 @@ func (e *Exceptions) cover(r *Rule, a *fact.Account, u *fact.User, k *fact.Key) 
 	return first
 }
 
+// Covers gives an exception in force that covers one of the rules, by id, for the key of u, or nil: for whoever is about
+// to touch the key without having judged it just now.
+func (e *Exceptions) Covers(rules []string, a *fact.Account, u *fact.User, k *fact.Key) *finding.Exception {
+	for _, id := range rules {
+		if x := e.cover(&Rule{ID: id}, a, u, k); x != nil {
+			return x
+		}
+	}
+	return nil
+}
+
 // about tells whether rule, account and user match, which every kind of evidence knows.
 func (x *exception) about(r *Rule, a *fact.Account, u *fact.User) bool {
 	return (x.Rule == "*" || slices.Contains(x.rules, r.ID)) &&

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // exposedKey fails a user to whom AWS has attached a policy named AWSCompromisedKeyQuarantine*.
@@ -36,6 +37,6 @@ func exposedKey() Kind {
 			names := strings.Join(u.Policies, ", ")
 			return "AWS found a key of this user exposed and attached " + names, map[string]any{"policies": names}
 		},
-		Remedy: remedy(Guide),
+		Remedy: remedy(finding.Guide),
 	}
 }

@@ -54,6 +54,10 @@ func matchesUser(pattern, name, arn string) bool {
 	return glob(pattern, name, 0)
 }
 
+// MatchesUser tells whether a glob, such as those of scopes and exceptions, covers the whole name of a user, or its whole ARN
+// where the glob begins with arn:. Names are compared without regard to case.
+func MatchesUser(pattern, name, arn string) bool { return matchesUser(pattern, name, arn) }
+
 // matchesTags tells whether every wanted tag is there; a wanted value may be a glob.
 func matchesTags(want, have map[string]string) bool {
 	for key, pattern := range want {

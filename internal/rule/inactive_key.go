@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // inactiveKey fails an inactive key that was left behind.
@@ -39,6 +40,6 @@ func inactiveKey() Kind {
 			}
 			return fmt.Sprintf("inactive key is %s old, the limit is %s", beside(age, p.MaxInactive), limitText(p.MaxInactive)), facts
 		},
-		Remedy: remedy(Delete),
+		Remedy: remedy(finding.Delete),
 	}
 }

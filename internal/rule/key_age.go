@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // keyAge fails an active key whose age is greater than MaxAge.
@@ -43,6 +44,6 @@ func keyAge() Kind {
 				return fmt.Sprintf("active key is %s old, within the limit of %s", beside(age, p.MaxAge), limitText(p.MaxAge)), facts
 			}
 		},
-		Remedy: remedy(Rotate),
+		Remedy: remedy(finding.Rotate),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // keyCreatedWithUser fails an active key of a console user that was made while the user was set up.
@@ -63,11 +64,11 @@ func keyCreatedWithUser() Kind {
 			return fmt.Sprintf("key was made %s apart from its console user, during setup, %s", shortDuration(d), use), facts
 		},
 		// Never used: it can go. Used: it is replaced by a key of its own, asked for. Unread: replace.
-		Remedy: func(_ *Params, _ *fact.User, k *fact.Key) Remedy {
+		Remedy: func(_ *Params, _ *fact.User, k *fact.Key) finding.Remedy {
 			if k != nil && k.LastUsed.At.Never() {
-				return Deactivate
+				return finding.Deactivate
 			}
-			return Rotate
+			return finding.Rotate
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 func TestKeyCreatedWithUser_failsWithinTheWindowOnEitherSide(t *testing.T) {
@@ -41,8 +42,8 @@ func TestKeyCreatedWithUser_judgesActiveKeysOfConsoleUsers(t *testing.T) {
 func TestKeyCreatedWithUser_rotatesAKeyThatMayBeInUse(t *testing.T) {
 	for _, c := range []struct {
 		use  fact.Time
-		want Remedy
-	}{{fact.Never(), Deactivate}, {ago(Day), Rotate}, {fact.Time{}, Rotate}} {
+		want finding.Remedy
+	}{{fact.Never(), finding.Deactivate}, {ago(Day), finding.Rotate}, {fact.Time{}, finding.Rotate}} {
 		if got := keyCreatedWithUser().Remedy(&Params{}, &fact.User{}, &fact.Key{LastUsed: used(c.use)}); got != c.want {
 			t.Errorf("last use %v: %s, want %s", c.use, got, c.want)
 		}

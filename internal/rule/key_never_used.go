@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // keyNeverUsed fails an active key that was never used although its Grace is over; with ConsoleOnly, only
@@ -64,6 +65,6 @@ func keyNeverUsed() Kind {
 			}
 			return fmt.Sprintf("active key%s was never used in the %s since it was made", owner, beside(age, p.Grace)), facts
 		},
-		Remedy: remedy(Deactivate),
+		Remedy: remedy(finding.Deactivate),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // keyUnused fails an active key that nobody has used for MaxUnused.
@@ -62,7 +63,7 @@ func keyUnused() Kind {
 			}
 			return fmt.Sprintf("%s, the limit is %s", text, limitText(p.MaxUnused)), facts
 		},
-		Remedy: remedy(Deactivate),
+		Remedy: remedy(finding.Deactivate),
 	}
 }
 

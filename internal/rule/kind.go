@@ -49,20 +49,6 @@ func (s KeyState) holds(active bool) bool {
 	}
 }
 
-// Remedy is what the sources teach to do about a failing verdict.
-type Remedy string
-
-const (
-	Rotate     Remedy = "rotate"     // create, deliver, test, deactivate, wait days, check last use, delete
-	Deactivate Remedy = "deactivate" // deactivate, wait, delete
-	Delete     Remedy = "delete"     // delete after the quiet period
-	KeepOne    Remedy = "keep-one"   // keep the key that works, deactivate the others, read back
-	Guide      Remedy = "guide"      // never automatic: exact steps for a person
-)
-
-// Remedies lists every Remedy.
-func Remedies() []Remedy { return []Remedy{Rotate, Deactivate, Delete, KeepOne, Guide} }
-
 // Params are the thresholds of a rule; each kind uses the few it names in Kind.Params.
 type Params struct {
 	Window      time.Duration // key-created-with-user: created this close together or closer fails
@@ -92,7 +78,7 @@ type Kind struct {
 	// Explain says in one sentence, and in facts by snake_case name, why o came out.
 	Explain func(p *Params, u *fact.User, k *fact.Key, now fact.Time, o Outcome) (string, map[string]any)
 	// Remedy of a failing verdict.
-	Remedy func(p *Params, u *fact.User, k *fact.Key) Remedy
+	Remedy func(p *Params, u *fact.User, k *fact.Key) finding.Remedy
 }
 
 // judge answers for one subject. Missing says which reading an Undecided answer lacks.
@@ -197,6 +183,6 @@ func (m Missing) String() string {
 
 func undecided(m Missing) Outcome { return Outcome{Result: Undecided, Missing: m} }
 func days(d time.Duration) int    { return int(d / Day) } // whole days, rounded down: 90.9 days are 90
-func remedy(r Remedy) func(*Params, *fact.User, *fact.Key) Remedy {
-	return func(*Params, *fact.User, *fact.Key) Remedy { return r }
+func remedy(r finding.Remedy) func(*Params, *fact.User, *fact.Key) finding.Remedy {
+	return func(*Params, *fact.User, *fact.Key) finding.Remedy { return r }
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // multipleActiveKeys fails a user with more than MaxActive active keys.
@@ -34,6 +35,6 @@ func multipleActiveKeys() Kind {
 			return fmt.Sprintf("user has %s, the limit is %d", plural(n, "active key"), p.MaxActive),
 				map[string]any{"active_keys": n, "limit": p.MaxActive}
 		},
-		Remedy: remedy(KeepOne),
+		Remedy: remedy(finding.KeepOne),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // passwordAndKey fails a user who has both a console password and an active key.
@@ -38,6 +39,6 @@ func passwordAndKey() Kind {
 				return "user does not have both a console password and an active key", nil
 			}
 		},
-		Remedy: remedy(Guide),
+		Remedy: remedy(finding.Guide),
 	}
 }

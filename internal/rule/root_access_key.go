@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // rootAccessKey fails when the root user holds any access key.
@@ -40,6 +41,6 @@ func rootAccessKey() Kind {
 			return fmt.Sprintf("root has %s, %d active; nothing can limit what they may do", plural(len(u.Keys), "access key"), active),
 				map[string]any{"keys": len(u.Keys), "active_keys": active}
 		},
-		Remedy: remedy(Guide),
+		Remedy: remedy(finding.Guide),
 	}
 }

@@ -274,7 +274,7 @@ func (j *Judge) Verdict(a *fact.Account, u *fact.User, g *Judgement) finding.Ver
 	switch g.Outcome.Result {
 	case Fails:
 		v.Since = g.Outcome.At
-		v.Remedy = string(r.Kind.Remedy(&r.Params, u, v.Key))
+		v.Remedy = r.Kind.Remedy(&r.Params, u, v.Key)
 	case Passes:
 		v.Due = g.Outcome.At
 	case Inapplicable, Undecided:

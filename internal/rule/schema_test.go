@@ -3,6 +3,7 @@ package rule
 import (
 	"bytes"
 	"encoding/json"
+	"github.com/keyreeve/keyreeve/internal/finding"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,7 +120,7 @@ func TestSchema_listsWhatTheLoaderKnows(t *testing.T) {
 	for _, k := range Kinds() {
 		kinds = append(kinds, k.Name)
 	}
-	for _, r := range Remedies() {
+	for _, r := range finding.Remedies() {
 		remedies = append(remedies, string(r))
 	}
 	rule := doc.Defs.Rule.Properties
