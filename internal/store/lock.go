@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/gofrs/flock"
+
+	"github.com/keyreeve/keyreeve/internal/journal"
+)
+
+// Where in the lock file the holder's name stands, and its room in bytes. Windows locks the first byte against
+// reading too, and may not cut a locked file short: so that byte is left alone, and names are padded.
+const (
+	nameAt   = 1
+	nameRoom = 512
+)
+
+// HeldError says that another run works on the account.
+type HeldError struct {
+	Account string
+	Holder  string // as it named itself; empty if it has not yet
+}
+
+func (e *HeldError) Error() string {
+	holder := e.Holder
+	if holder == "" {
+		holder = "another run"
+	}
+	return fmt.Sprintf("account %s is being worked on by %s", e.Account, holder)
+}
+
+// Hint is the next move for a person.
+func (e *HeldError) Hint() string { return "wait until it has ended; its lock ends with its process" }
+
+// Lock takes the account for one run, across all processes that use the same file, and never waits: a
+// HeldError names who has it. The kernel frees the lock when the holder dies. release may be called twice.
+func (d *DB) Lock(ctx context.Context, account, holder string) (release func(), err error) {
+	if !journal.IsAccount(account) { // it becomes part of a path
+		return nil, fmt.Errorf("lock account %q: it is not twelve digits", account)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	path := d.path + "." + account + ".lock"
+	l := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE), flock.SetPermissions(0o600))
+	taken, err := l.TryLock()
+	if err != nil {
+		return nil, &Error{Problem: fmt.Sprintf("lock account %s by %s", account, path), Err: err}
+	}
+	if !taken {
+		return nil, &HeldError{account, holderOf(path)}
+	}
+	if err := name(path, holder); err != nil {
+		return nil, &Error{Problem: fmt.Sprintf("lock account %s by %s", account, path), Err: errors.Join(err, l.Unlock())}
+	}
+	return sync.OnceFunc(func() {
+		_ = name(path, "") // an old name only matters while somebody holds the lock
+		_ = l.Unlock()     // an error leaves the lock to the end of the process
+	}), nil
+}
+
+// name writes who holds the lock; the file stays, since others may be about to lock it.
+func name(path, holder string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(io.NewOffsetWriter(f, nameAt), "%-*s\n", nameRoom, holder[:min(len(holder), nameRoom)])
+	return errors.Join(err, f.Close())
+}
+
+// holderOf is who holds the lock, as far as it can be read.
+func holderOf(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }() // was only read
+	body, _ := io.ReadAll(io.NewSectionReader(f, nameAt, nameRoom))
+	return strings.TrimSpace(string(body))
+}

@@ -1,0 +1,116 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/store"
+	"github.com/keyreeve/keyreeve/internal/store/storetest"
+)
+
+func open(t *testing.T, path string) *store.DB {
+	t.Helper()
+	d, err := store.Open(t.Context(), "sqlite:"+path, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func TestStore_isWhatTheSuiteDefines(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) *store.DB { return open(t, t.TempDir()+"/journal.db") })
+}
+
+func TestStore_isWhatTheSuiteDefinesAcrossProcesses(t *testing.T) {
+	storetest.Processes(t, func(t *testing.T) string { return "sqlite:" + t.TempDir() + "/journal.db" })
+}
+
+// envAmid makes the test binary the process that dies with a write half made.
+const (
+	envAmid = "KEYREEVE_STORE_AMID"
+	envPath = "KEYREEVE_STORE_PATH"
+)
+
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(envAmid); kind != "" {
+		dieAmid(journal.EntryKind(kind), os.Getenv(envPath))
+	}
+	storetest.Main(m)
+}
+
+func dieAmid(kind journal.EntryKind, path string) {
+	o := store.WithAmid(store.Options{}, func(k journal.EntryKind) {
+		if k == kind {
+			p, _ := os.FindProcess(os.Getpid())
+			_ = p.Kill()
+			select {}
+		}
+	})
+	ctx := context.Background()
+	d, err := store.Open(ctx, "sqlite:"+path, o)
+	if err == nil {
+		err = d.Begin(ctx, run("run-1"))
+	}
+	for _, e := range wholeStep() {
+		if err == nil {
+			_, err = d.Append(ctx, e)
+		}
+	}
+	fmt.Println("alive:", err)
+	os.Exit(0)
+}
+
+func wholeStep() []journal.Entry {
+	entries := []journal.Entry{
+		{Step: "step", Kind: journal.Intent},
+		{Step: "step", Kind: journal.Outcome, Result: journal.OK},
+		{Step: "step", Kind: journal.Verification, Result: journal.Shows},
+		{Kind: journal.End},
+	}
+	for i := range entries {
+		entries[i].Run, entries[i].At = "run-1", noon
+	}
+	return entries
+}
+
+func TestStore_holdsNothingOfAWriteDuringWhichTheProcessWasKilled(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, kind := range []journal.EntryKind{journal.Begin, journal.Intent, journal.Outcome, journal.Verification, journal.End} {
+		path := t.TempDir() + "/journal.db"
+		c := exec.CommandContext(t.Context(), self)
+		c.Env = append(os.Environ(), envAmid+"="+string(kind), envPath+"="+path)
+		if out, err := c.CombinedOutput(); err == nil {
+			t.Fatalf("%s: the process lived: %s", kind, out)
+		}
+		d := open(t, path)
+		if entries, err := d.Entries(t.Context()); err != nil || len(entries) != want {
+			t.Errorf("%s: %d entries, %v, want %d", kind, len(entries), err, want)
+		}
+		if err := d.Check(t.Context()); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if want == 0 {
+			if err := d.Begin(t.Context(), run("run-1")); err != nil {
+				t.Fatal(err)
+			}
+			want++
+		}
+		for _, e := range wholeStep()[want-1:] { // the write can be made again
+			if _, err := d.Append(t.Context(), e); err != nil {
+				t.Errorf("after a death amid %s: %v", kind, err)
+			}
+		}
+	}
+}
