@@ -21,21 +21,28 @@ const maxPages = 10_000
 
 // Caller asks STS who is calling. The partition comes from the ARN. An answer whose ARN and account
 // disagree is refused: everything after would be read of an account we cannot name.
-func (r *Reader) Caller(ctx context.Context) (fact.Caller, error) {
+func (c *client) Caller(ctx context.Context) (fact.Caller, error) {
+	who, err := c.whose(ctx)
+	if err == nil {
+		c.account.Store(&who.Account.ID)
+	}
+	return who, err
+}
+
+func (c *client) whose(ctx context.Context, how ...func(*sts.Options)) (fact.Caller, error) {
 	const action, doing = "sts:GetCallerIdentity", "ask who is calling"
-	out, err := r.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	out, err := c.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}, how...)
 	if err != nil {
-		return fact.Caller{}, r.fail(ctx, action, doing, "", err)
+		return fact.Caller{}, c.fail(ctx, action, doing, "", err)
 	}
 	arn, id := aws.ToString(out.Arn), aws.ToString(out.Account)
 	part := strings.SplitN(arn, ":", 6)
 	if len(part) != 6 || part[0] != "arn" || part[1] == "" || !accountID(part[4]) {
-		return fact.Caller{}, r.unusable(ctx, action, doing, "", "the ARN %q names no account", arn)
+		return fact.Caller{}, c.unusable(ctx, action, doing, "", "the ARN %q names no account", arn)
 	}
 	if part[4] != id {
-		return fact.Caller{}, r.unusable(ctx, action, doing, "", "the ARN %q is not of account %q", arn, id)
+		return fact.Caller{}, c.unusable(ctx, action, doing, "", "the ARN %q is not of account %q", arn, id)
 	}
-	r.account.Store(&id)
 	return fact.Caller{
 		Account: fact.Account{ID: id, Partition: part[1]},
 		ARN:     arn,
@@ -80,11 +87,11 @@ func (r *Reader) RootHasKeys(ctx context.Context) (bool, error) {
 // Quarantined finds the users to whom AWS has attached a quarantine policy, with the names of the policies,
 // sorted. A policy that the partition does not know is attached to nobody. partition is Caller's. Beside an
 // error stands what was found before it: those users are in quarantine, of the others nothing is known.
-func (r *Reader) Quarantined(ctx context.Context, partition string) (map[string][]string, error) {
+func (c *client) Quarantined(ctx context.Context, partition string) (map[string][]string, error) {
 	users := map[string][]string{}
 	var failed error
 	for _, policy := range QuarantinePolicies() {
-		err := r.attached(ctx, "arn:"+partition+":iam::aws:policy/"+policy, func(user string) {
+		err := c.attached(ctx, "arn:"+partition+":iam::aws:policy/"+policy, func(user string) {
 			users[user] = append(users[user], policy)
 		})
 		if err != nil && !errors.Is(err, ErrNotFound) {
@@ -98,24 +105,24 @@ func (r *Reader) Quarantined(ctx context.Context, partition string) (map[string]
 	return users, failed
 }
 
-func (r *Reader) attached(ctx context.Context, policyARN string, each func(user string)) error {
+func (c *client) attached(ctx context.Context, policyARN string, each func(user string)) error {
 	const action = "iam:ListEntitiesForPolicy"
 	doing := "list the users of policy " + policyARN
 	in := iam.ListEntitiesForPolicyInput{
 		PolicyArn: &policyARN, EntityFilter: types.EntityTypeUser, MaxItems: aws.Int32(pageSize),
 	}
-	return r.pages(ctx, action, doing, policyARN, func(marker *string) (*string, bool, error) {
+	return c.pages(ctx, action, doing, policyARN, func(marker *string) (*string, bool, error) {
 		in.Marker = marker
-		out, err := r.iam.ListEntitiesForPolicy(ctx, &in)
+		out, err := c.iam.ListEntitiesForPolicy(ctx, &in)
 		if err != nil {
-			return nil, false, r.fail(ctx, action, doing, policyARN, err)
+			return nil, false, c.fail(ctx, action, doing, policyARN, err)
 		}
 		if out.PolicyUsers == nil && out.PolicyGroups == nil && out.PolicyRoles == nil {
-			return nil, false, r.unusable(ctx, action, doing, policyARN, "it holds no list of users")
+			return nil, false, c.unusable(ctx, action, doing, policyARN, "it holds no list of users")
 		}
 		for _, u := range out.PolicyUsers {
 			if aws.ToString(u.UserName) == "" {
-				return nil, false, r.unusable(ctx, action, doing, policyARN, "a user has no name")
+				return nil, false, c.unusable(ctx, action, doing, policyARN, "a user has no name")
 			}
 			each(*u.UserName)
 		}
@@ -126,7 +133,7 @@ func (r *Reader) attached(ctx context.Context, policyARN string, each func(user 
 // pages calls page until the listing is complete. The SDK's paginators stop at a missing marker, also
 // where AWS says that more follows; here that is an error, and so are a marker that comes back and a
 // listing without end.
-func (r *Reader) pages(
+func (c *client) pages(
 	ctx context.Context, action, doing, subject string, page func(marker *string) (next *string, more bool, err error),
 ) error {
 	var marker *string
@@ -139,11 +146,11 @@ func (r *Reader) pages(
 		case !more:
 			return nil
 		case aws.ToString(next) == "":
-			return r.unusable(ctx, action, doing, subject, "more pages follow, but it does not say where")
+			return c.unusable(ctx, action, doing, subject, "more pages follow, but it does not say where")
 		case seen[*next]:
-			return r.unusable(ctx, action, doing, subject, "its pages go round in a circle")
+			return c.unusable(ctx, action, doing, subject, "its pages go round in a circle")
 		case len(seen) == maxPages:
-			return r.unusable(ctx, action, doing, subject, "it has more than %d pages", maxPages)
+			return c.unusable(ctx, action, doing, subject, "it has more than %d pages", maxPages)
 		}
 		seen[*next] = true
 		marker = next

@@ -1,15 +1,17 @@
-// Package awsiam reads IAM and STS of a live AWS account and answers in the types of fact. It is the only
-// package that knows the AWS SDK.
+// Package awsiam reads IAM and STS of a live AWS account, answers in the types of fact, and changes access
+// keys. It is the only package that knows the AWS SDK.
 //
 // It knows how AWS pages, throttles, times out and words its refusals, and keeps within the concurrency
 // and the rate it was given. A Reader has no method that changes an account, with one exception that IAM
-// makes unavoidable: GenerateCredentialReport makes AWS write a report of its own.
+// makes unavoidable: GenerateCredentialReport makes AWS write a report of its own. A Writer, a type apart
+// with credentials of its own, changes the status of keys and deletes them, and can do nothing else.
 //
 // It refuses to guess. An answer that is empty, cut short, or contradicts itself is an error and never an
 // account without users, a user without keys or a key without use. It judges nothing and keeps nothing.
 //
 // Its promise: a method either returns everything that AWS holds, read to the last page, or an error that
-// says what was not read, which IAM action it needs, and of which kind the trouble is.
+// says what was not read, which IAM action it needs, and of which kind the trouble is. A change that failed
+// says whether it may have taken effect.
 package awsiam
 
 import (
@@ -46,31 +48,6 @@ func QuarantinePolicies() []string {
 		"AWSCompromisedKeyQuarantineV4",
 	}
 }
-
-// Calls tells how many operations were made so far, by action: "iam:ListUsers" for one. A retried
-// operation counts once, each page of a listing counts. What gets credentials, such as the role of a
-// profile being assumed, is not counted here.
-func (r *Reader) Calls() map[string]int {
-	r.meter.mu.Lock()
-	defer r.meter.mu.Unlock()
-	out := make(map[string]int, len(r.meter.calls))
-	for action, n := range r.meter.calls {
-		out[action] = n
-	}
-	return out
-}
-
-// Skew is how far AWS's clock is ahead of this machine's, by the Date of its last answer, to the second. False:
-// no answer told.
-func (r *Reader) Skew() (time.Duration, bool) {
-	r.meter.mu.Lock()
-	defer r.meter.mu.Unlock()
-	return r.meter.skew, r.meter.skewSet
-}
-
-// Attempts tells how many HTTP requests were sent so far to IAM and STS, retries and those that assume a
-// role included.
-func (r *Reader) Attempts() int { return int(r.meter.attempts.Load()) }
 
 // backoff is the growing pause of a poll: first, then twice as long each time, at most limit.
 type backoff struct{ next, limit time.Duration }

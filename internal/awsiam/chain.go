@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -37,7 +38,7 @@ func configure(ctx context.Context, s Settings, role *roleManners) (aws.Config, 
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(s.CallTimeout)),
 		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
 			if o.Client != nil { // nil where the SDK only checks the options
-				o.Client = roleClient{o.Client, role}
+				o.Client = role.client(o.Client)
 			}
 		}),
 		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
@@ -67,20 +68,53 @@ func notLoaded(profile string, err error) error {
 	return &Error{Doing: doing, Subject: profile, Kind: ErrNoCredentials, Err: err}
 }
 
-// roleManners are how a role is assumed: by the endpoint, the connections and the patience of the Reader.
+// roleManners are how a role is assumed: by the endpoint, the connections and the patience of the client.
 // The SDK builds the client for it before it looks for the endpoint that is configured, and would call AWS
 // itself; so they are filled in later, before the first call.
-type roleManners struct{ apply func(*sts.Options) }
+type roleManners struct {
+	apply func(*sts.Options)
+	bases []aws.CredentialsProvider // by which roles are assumed, the first of the chain first
+}
 
+// renewal is how long before their end the credentials of a role are renewed.
+const renewal = time.Minute
+
+// assume gives the credentials of the role of s, assumed by the credentials of api.
+func (m *roleManners) assume(api *sts.Client, s Settings) aws.CredentialsProvider {
+	return cached(stscreds.NewAssumeRoleProvider(m.client(api), s.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = s.SessionName
+		if s.ExternalID != "" {
+			o.ExternalID = &s.ExternalID
+		}
+	}))
+}
+
+// client takes note of the credentials that api assumes a role by. They are cached here, for the SDK does
+// not do it in the middle of a chain.
+func (m *roleManners) client(api stscreds.AssumeRoleAPIClient) roleClient {
+	out := roleClient{client: api, role: m}
+	if known, ok := api.(interface{ Options() sts.Options }); ok && known.Options().Credentials != nil {
+		out.base = cached(known.Options().Credentials)
+		m.bases = append(m.bases, out.base)
+	}
+	return out
+}
+
+// roleClient assumes a role.
 type roleClient struct {
 	client stscreds.AssumeRoleAPIClient
 	role   *roleManners
+	base   aws.CredentialsProvider // nil: the client's own
 }
 
 func (c roleClient) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, opts ...func(*sts.Options)) (
 	*sts.AssumeRoleOutput, error,
 ) {
-	return c.client.AssumeRole(ctx, in, append(opts, c.role.apply)...)
+	return c.client.AssumeRole(ctx, in, append(opts, c.role.apply, func(o *sts.Options) {
+		if c.base != nil {
+			o.Credentials = c.base
+		}
+	})...)
 }
 
 // tokenClient assumes a role with the token of a web identity, as in a cluster or a CI job.

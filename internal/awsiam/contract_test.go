@@ -3,6 +3,7 @@ package awsiam_test
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -31,6 +32,10 @@ type emulator struct {
 	url    string
 	setNow func(time.Time)
 	moto   bool
+
+	// limit lets the key of a user do these actions only; unlimit lets every key do everything again.
+	limit   func(t *testing.T, user, keyID string, actions []string)
+	unlimit func()
 }
 
 // difference is a claim of the contract that moto does not meet, with what it does instead.
@@ -43,6 +48,7 @@ const (
 	noFinalLF     difference = "the report ends without a line feed: moto's has one"
 	reportCached  difference = "the report stays the same for four hours: moto makes a new one each time"
 	userID        difference = "a user's unique id begins with AIDA: moto's is any text"
+	nameCase      difference = "a user name knows no case: moto's does"
 	unknownCaller difference = "unknown credentials are refused: moto takes any"
 )
 
@@ -59,11 +65,41 @@ func (e emulator) only(t *testing.T, d difference, claim func()) {
 func emulators(t *testing.T) []emulator {
 	t.Helper()
 	cloud := fakeaws.New(day(0))
-	cloud.AddAccount(fact.Account{ID: contractAccount})
+	a := cloud.AddAccount(fact.Account{ID: contractAccount})
 	m := moto.Start(t)
 	return []emulator{
-		{name: "fakeaws", url: serve(t, cloud), setNow: cloud.SetNow},
-		{name: "moto", url: m.URL(), setNow: m.SetNow, moto: true},
+		{
+			name: "fakeaws", url: serve(t, cloud), setNow: cloud.SetNow,
+			limit:   func(_ *testing.T, _, keyID string, actions []string) { a.Allow(keyID, actions...) },
+			unlimit: func() {}, // the others never were
+		},
+		{
+			name: "moto", url: m.URL(), setNow: m.SetNow, moto: true,
+			limit: func(t *testing.T, user, _ string, actions []string) {
+				m.Enforce(false)
+				putPolicy(t, m.URL(), user, actions)
+				m.Enforce(true)
+			},
+			unlimit: func() { m.Enforce(false) },
+		},
+	}
+}
+
+func putPolicy(t *testing.T, url, user string, actions []string) {
+	t.Helper()
+	policy, err := json.Marshal(map[string]any{
+		"Version":   "2012-10-17",
+		"Statement": []any{map[string]any{"Effect": "Allow", "Action": actions, "Resource": "*"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, _ := clients(url, contractAccount)
+	_, err = api.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+		UserName: &user, PolicyName: aws.String("limit"), PolicyDocument: aws.String(string(policy)),
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

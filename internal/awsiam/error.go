@@ -27,17 +27,35 @@ var (
 	ErrSettings       = errors.New("unusable settings")     // of the caller, the environment or a file: no call was made
 )
 
-// Error is a reading that did not succeed.
+// The purposes of a client, as iam-policy --for names them.
+const (
+	purposeAudit     = "audit"
+	purposeRemediate = "remediate"
+)
+
+// Error is a reading or a change that did not succeed.
 type Error struct {
 	Action  string // the IAM action: iam:ListAccessKeys; empty where no call was made
-	Doing   string // what was being read, as a sentence begins: list access keys of user "ana" in account 111122223333
+	Doing   string // what was being done, as a sentence begins: list access keys of user "ana" in account 111122223333
 	Subject string // the user, key or policy it is about; empty for the account
 	Kind    error  // one of the kinds above; nil when none fits
 	Err     error  // the cause
+
+	// Purpose is whose policy grants Action: audit of a Reader, remediate of a Writer; empty where no call was made.
+	Purpose string
+	// Unclear: the change may have taken effect, see fact.ErrUnclear. Never so for a reading.
+	Unclear bool
 }
 
 // Error is one line; Hint has the next move.
 func (e *Error) Error() string {
+	if e.Unclear {
+		return e.sentence() + "; it may have taken effect"
+	}
+	return e.sentence()
+}
+
+func (e *Error) sentence() string {
 	switch {
 	case errors.Is(e.Kind, ErrDenied):
 		return fmt.Sprintf("%s: %v: %s", e.Doing, e.Kind, e.Action)
@@ -50,19 +68,25 @@ func (e *Error) Error() string {
 
 // Unwrap lets errors.Is find the kind and the cause, and errors.As the cause.
 func (e *Error) Unwrap() []error {
-	if e.Kind == nil {
-		return []error{e.Err}
+	var errs []error
+	if e.Kind != nil {
+		errs = append(errs, e.Kind)
 	}
-	return []error{e.Kind, e.Err}
+	if e.Unclear {
+		errs = append(errs, fact.ErrUnclear)
+	}
+	return append(errs, e.Err)
 }
 
 // Hint is the next move for a person, or empty.
 func (e *Error) Hint() string {
 	switch {
 	case errors.Is(e.Kind, ErrDenied):
-		return "keyreeve iam-policy --for audit prints the policy"
+		return "keyreeve iam-policy --for " + orDefault(e.Purpose, purposeAudit) + " prints the policy"
 	case errors.Is(e.Kind, ErrExpiredToken):
 		return "sign in again (aws sso login), or renew the session credentials"
+	case errors.Is(e.Kind, ErrNoCredentials) && errors.Is(kindOfCode(apiCode(e.Err)), ErrDenied):
+		return "allow sts:AssumeRole in the policy of the credentials, and them in the trust policy of the role"
 	case errors.Is(e.Kind, ErrNoCredentials):
 		return "name a profile with --profile or AWS_PROFILE, or sign in with aws sso login"
 	case errors.Is(e.Kind, ErrBadCredentials):
@@ -77,11 +101,15 @@ func (e *Error) Hint() string {
 }
 
 // fail wraps a cause once, at this border. Cancellation by the caller stays recognisable and has no kind.
-func (r *Reader) fail(ctx context.Context, action, doing, subject string, err error) error {
-	if id := r.account.Load(); id != nil {
+func (c *client) fail(ctx context.Context, action, doing, subject string, err error) error {
+	return c.failure(ctx, action, doing, subject, err)
+}
+
+func (c *client) failure(ctx context.Context, action, doing, subject string, err error) *Error {
+	if id := c.account.Load(); id != nil {
 		doing += " in account " + *id
 	}
-	e := &Error{Action: action, Doing: doing, Subject: subject, Err: err}
+	e := &Error{Action: action, Doing: doing, Subject: subject, Err: err, Purpose: c.purpose}
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		e.Err = ctxErr
 		return e
@@ -91,8 +119,8 @@ func (r *Reader) fail(ctx context.Context, action, doing, subject string, err er
 }
 
 // unusable is the refusal of an answer that AWS gave.
-func (r *Reader) unusable(ctx context.Context, action, doing, subject, format string, args ...any) error {
-	return r.fail(ctx, action, doing, subject, &refusal{fmt.Sprintf(format, args...)})
+func (c *client) unusable(ctx context.Context, action, doing, subject, format string, args ...any) error {
+	return c.fail(ctx, action, doing, subject, &refusal{fmt.Sprintf(format, args...)})
 }
 
 type refusal struct{ text string }

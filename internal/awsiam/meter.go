@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,7 +135,13 @@ func (m *meter) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 		}
 	}
 	m.attempts.Add(1)
-	out, md, err = next.HandleFinalize(ctx, in)
+	var sent atomic.Bool // perhaps: a connection was at hand
+	out, md, err = next.HandleFinalize(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+	}), in)
+	if t, ok := middleware.GetStackValue(ctx, tallyKey{}).(*tally); ok && err != nil && sent.Load() && !refused(err) {
+		t.unclear = true
+	}
 	if err != nil && ctx.Err() == nil {
 		err = m.failed(ctx, err)
 	}
@@ -155,8 +162,9 @@ func cutShort(err error) aws.Ternary {
 }
 
 // whole reads an answer to its end before the SDK looks at it. The SDK takes a successful answer with an
-// empty body for a result without members: a user list without users. It is an error here. AWS also words
-// every refusal in XML, so one without comes from something in between and says nothing of the account.
+// empty body for a result without members, a user list without users, and does not look at all at the answer
+// to a change. Here both must be an answer to the call. AWS also words every refusal in XML, so one without
+// comes from something in between and says nothing of the account.
 func whole(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
 	out middleware.DeserializeOutput, md middleware.Metadata, err error,
 ) {
@@ -177,6 +185,8 @@ func whole(ctx context.Context, in middleware.DeserializeInput, next middleware.
 		return out, md, &partial{closeErr}
 	case response.StatusCode < 500 && !bytes.ContainsRune(body, '<'):
 		return out, md, &partial{fmt.Errorf("HTTP %d without XML", response.StatusCode)}
+	case response.StatusCode < 300 && !bytes.Contains(body, []byte("<"+awsmiddleware.GetOperationName(ctx)+"Response")):
+		return out, md, &partial{fmt.Errorf("HTTP %d with something else", response.StatusCode)}
 	}
 	return out, md, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 const (
@@ -25,8 +26,8 @@ const (
 	warnAt = 2
 )
 
-// retryer repeats what may succeed later. Every operation here reads, so an answer cut short is repeated
-// as well. The SDK's budget of retries is switched off: attempts bound them already, and a spent budget
+// retryer repeats what may succeed later. Every operation here reads, or sets a key to a state where
+// repeating ends the same, so an answer cut short is repeated as well. The SDK's budget of retries is switched off: attempts bound them already, and a spent budget
 // would turn late readings of a throttled account into gaps.
 //
 // It is the SDK's standard mode: a pause for the throttled call, doubled from two seconds up and drawn at
@@ -45,9 +46,10 @@ func (s Settings) retryer() aws.Retryer {
 
 // tally is what befell the attempts of one call so far.
 type tally struct {
-	failed int
-	dead   int   // failures in a row to make a connection
-	last   error // of the last failed attempt
+	failed  int
+	dead    int   // failures in a row to make a connection
+	last    error // of the last failed attempt
+	unclear bool  // an attempt reached AWS, for all we know, and no answer says that it was refused
 }
 
 type tallyKey struct{}
@@ -62,6 +64,9 @@ func follow(ctx context.Context, in middleware.InitializeInput, next middleware.
 	if err != nil && ctx.Err() != nil && t.last != nil {
 		err = &stopped{err, t.last}
 	}
+	if err != nil && t.unclear {
+		err = &unclear{err}
+	}
 	return out, md, err
 }
 
@@ -70,6 +75,26 @@ type stopped struct{ err, last error }
 
 func (s *stopped) Error() string { return s.err.Error() + ", after: " + causeText(s.last) }
 func (s *stopped) Unwrap() error { return s.err }
+
+// unclear is a call that failed in the end and may have taken effect all the same.
+type unclear struct{ err error }
+
+func (u *unclear) Error() string { return u.err.Error() }
+func (u *unclear) Unwrap() error { return u.err }
+
+// refused tells that AWS itself turned a request down, so that nothing came of it. A fault on its side, half
+// an answer and what a proxy says in between do not tell that.
+func refused(err error) bool {
+	status := (*smithyhttp.ResponseError)(nil)
+	if !errors.As(err, &status) || status.HTTPStatusCode() < 400 || status.HTTPStatusCode() >= 500 {
+		return false
+	}
+	code := apiCode(err)
+	return code != "" && code != unnamedCode
+}
+
+// unnamedCode stands in the SDK's errors for a refusal in which it found no code.
+const unnamedCode = "UnknownError"
 
 // failed notes a failed attempt, says so when it is time, and marks the error that ends the call early.
 func (m *meter) failed(ctx context.Context, err error) error {

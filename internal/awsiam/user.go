@@ -44,11 +44,7 @@ func (r *Reader) Users(ctx context.Context, each func([]fact.User) error) error 
 				continue
 			}
 			seen[who] = true
-			users = append(users, fact.User{
-				Name: *u.UserName, ARN: *u.Arn, ID: aws.ToString(u.UserId),
-				Path:    orDefault(aws.ToString(u.Path), "/"),
-				Created: fact.At(*u.CreateDate), PasswordLastUsed: at(u.PasswordLastUsed),
-			})
+			users = append(users, userOf(u))
 		}
 		if err := each(users); err != nil {
 			return nil, false, err
@@ -65,31 +61,40 @@ func identity(u types.User) string {
 	return "name " + strings.ToLower(aws.ToString(u.UserName))
 }
 
+// userOf holds what AWS states of a user itself.
+func userOf(u types.User) fact.User {
+	return fact.User{
+		Name: aws.ToString(u.UserName), ARN: aws.ToString(u.Arn), ID: aws.ToString(u.UserId),
+		Path:    orDefault(aws.ToString(u.Path), "/"),
+		Created: at(u.CreateDate), PasswordLastUsed: at(u.PasswordLastUsed),
+	}
+}
+
 // at is unknown for nil.
 func at(t *time.Time) fact.Time { return fact.At(aws.ToTime(t)) }
 
 // Keys lists every access key of a user; more than two are possible. A status other than Active counts as
 // inactive. LastUsed is left unknown: see LastUse.
-func (r *Reader) Keys(ctx context.Context, user string) ([]fact.Key, error) {
+func (c *client) Keys(ctx context.Context, user string) ([]fact.Key, error) {
 	const action = "iam:ListAccessKeys"
 	doing := fmt.Sprintf("list access keys of user %q", user)
-	if err := r.nameless(ctx, action, doing, user); err != nil {
+	if err := c.nameless(ctx, action, doing, user); err != nil {
 		return nil, err
 	}
 	var keys []fact.Key
-	err := r.pages(ctx, action, doing, user, func(marker *string) (*string, bool, error) {
-		out, err := r.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{
+	err := c.pages(ctx, action, doing, user, func(marker *string) (*string, bool, error) {
+		out, err := c.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{
 			UserName: &user, Marker: marker, MaxItems: aws.Int32(pageSize),
 		})
 		if err != nil {
-			return nil, false, r.fail(ctx, action, doing, user, err)
+			return nil, false, c.fail(ctx, action, doing, user, err)
 		}
 		if out.AccessKeyMetadata == nil {
-			return nil, false, r.unusable(ctx, action, doing, user, "it holds no list of keys")
+			return nil, false, c.unusable(ctx, action, doing, user, "it holds no list of keys")
 		}
 		for _, k := range out.AccessKeyMetadata {
 			if aws.ToString(k.AccessKeyId) == "" || k.Status == "" {
-				return nil, false, r.unusable(ctx, action, doing, user, "a key lacks its id or its status")
+				return nil, false, c.unusable(ctx, action, doing, user, "a key lacks its id or its status")
 			}
 			keys = append(keys, fact.Key{
 				ID: *k.AccessKeyId, Active: k.Status == types.StatusTypeActive, Created: at(k.CreateDate),
@@ -104,11 +109,11 @@ func (r *Reader) Keys(ctx context.Context, user string) ([]fact.Key, error) {
 }
 
 // nameless refuses an empty user name: without one, IAM answers about the caller.
-func (r *Reader) nameless(ctx context.Context, action, doing, user string) error {
+func (c *client) nameless(ctx context.Context, action, doing, user string) error {
 	if user != "" {
 		return nil
 	}
-	return r.fail(ctx, action, doing, user, errors.New("the user name is empty"))
+	return c.fail(ctx, action, doing, user, errors.New("the user name is empty"))
 }
 
 // LastUse is the last use that AWS recorded of a key, or Never, which also stands for a use before
@@ -117,26 +122,26 @@ func (r *Reader) nameless(ctx context.Context, action, doing, user string) error
 //
 // About a key that no longer exists AWS is said to answer AccessDenied and not NoSuchEntity: ErrDenied for
 // one key, where others are answered, may mean that it is gone.
-func (r *Reader) LastUse(ctx context.Context, keyID string) (fact.Use, error) {
+func (c *client) LastUse(ctx context.Context, keyID string) (fact.Use, error) {
 	const action = "iam:GetAccessKeyLastUsed"
 	doing := fmt.Sprintf("read the last use of key %q", keyID)
 	if keyID == "" {
-		return fact.Use{}, r.fail(ctx, action, doing, keyID, errors.New("the key id is empty"))
+		return fact.Use{}, c.fail(ctx, action, doing, keyID, errors.New("the key id is empty"))
 	}
-	out, err := r.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &keyID})
+	out, err := c.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &keyID})
 	if err != nil {
-		return fact.Use{}, r.fail(ctx, action, doing, keyID, err)
+		return fact.Use{}, c.fail(ctx, action, doing, keyID, err)
 	}
 	last := out.AccessKeyLastUsed
 	if last == nil {
-		return fact.Use{}, r.unusable(ctx, action, doing, keyID, "it holds no last use")
+		return fact.Use{}, c.unusable(ctx, action, doing, keyID, "it holds no last use")
 	}
 	use := fact.Use{At: at(last.LastUsedDate), Service: aws.ToString(last.ServiceName), Region: aws.ToString(last.Region)}
 	if use.At.Known() {
 		return use, nil
 	}
 	if use.Service != notApplicable {
-		return fact.Use{}, r.unusable(ctx, action, doing, keyID, "no date of use, but service %q", use.Service)
+		return fact.Use{}, c.unusable(ctx, action, doing, keyID, "no date of use, but service %q", use.Service)
 	}
 	return fact.Use{At: fact.Never()}, nil
 }

@@ -18,6 +18,9 @@ type Account struct {
 	rootKeys    []*key
 	users       map[string]*user // by name in lower case: IAM's names are unique without regard to case
 	report      report
+	writes      []Write
+	allowed     map[string][]string // by access key id: the actions that it is limited to
+	extra       map[string]bool     // key ids of no user, made known by Allow
 }
 
 // User describes a user to add, and one that is there.
@@ -67,6 +70,7 @@ type user struct {
 	tags           map[string]string
 	policies       []string // sorted names
 	keys           []*key   // in the order of their slots
+	past           past
 }
 
 type key struct {
@@ -88,6 +92,29 @@ func (a *Account) ID() string { return a.id }
 // Credential is the access key id whose calls belong to this account, as an administrator. Its secret may
 // be anything: signatures are not checked.
 func (a *Account) Credential() string { return "AKIAFAKE" + a.id }
+
+// Allow limits a credential to the actions named: "iam:ListUsers", or all that begin alike, "iam:List*". What
+// it may not do is refused before anything is looked up. sts:GetCallerIdentity is allowed to everybody. keyID
+// is Credential, the key of a user, that of a session in this account, or a new one, which then is a
+// credential of this account.
+func (a *Account) Allow(keyID string, actions ...string) {
+	a.cloud.mu.Lock()
+	defer a.cloud.mu.Unlock()
+	if a.owner(keyID) == nil && keyID != a.Credential() && a.cloud.sessions[keyID] == nil {
+		a.extra[keyID] = true
+	}
+	a.allowed[keyID] = slices.Clone(actions)
+}
+
+// owner is the user whose key that is, or nil.
+func (a *Account) owner(keyID string) *user {
+	for _, u := range a.users {
+		if u.key(keyID) != nil {
+			return u
+		}
+	}
+	return nil
+}
 
 // SetAlias sets the account alias; empty removes it.
 func (a *Account) SetAlias(alias string) {

@@ -11,9 +11,13 @@ import (
 	"strings"
 )
 
-// do carries out one action. Every action is here, reading first.
+// do carries out one action, if the caller may: that is decided first, whatever the action is about. Every
+// action that reads is here, those that write are in write.
 func (c *Cloud) do(who caller, action string, p url.Values) (*node, error) {
 	a := who.account
+	if err := who.refusal(action); err != nil {
+		return nil, err
+	}
 	switch action {
 	case "sts:GetCallerIdentity":
 		return who.identity(), nil
@@ -31,6 +35,8 @@ func (c *Cloud) do(who caller, action string, p url.Values) (*node, error) {
 		return a.listEntities(p)
 	case "iam:ListUsers":
 		return a.listUsers(p)
+	case "iam:GetUser":
+		return who.getUser(p)
 	case "iam:ListAccessKeys":
 		return who.listKeys(p)
 	case "iam:GetAccessKeyLastUsed":
@@ -41,47 +47,6 @@ func (c *Cloud) do(who caller, action string, p url.Values) (*node, error) {
 		return a.listTags(p)
 	default:
 		return a.write(action, p)
-	}
-}
-
-func (a *Account) write(action string, p url.Values) (*node, error) {
-	name := p.Get("UserName")
-	if action == "iam:CreateUser" {
-		return a.createUser(p)
-	}
-	if action == "iam:CreateAccountAlias" {
-		a.alias = p.Get("AccountAlias")
-		return nil, nil
-	}
-	u, err := a.find(name)
-	if err != nil {
-		return nil, err
-	}
-	switch action {
-	case "iam:DeleteUser":
-		return nil, a.deleteUser(u)
-	case "iam:CreateAccessKey":
-		return a.createKey(u)
-	case "iam:UpdateAccessKey":
-		return nil, u.updateKey(p)
-	case "iam:DeleteAccessKey":
-		k := u.key(p.Get("AccessKeyId"))
-		if k == nil {
-			return nil, noSuch("Access Key", p.Get("AccessKeyId"))
-		}
-		u.keys = slices.DeleteFunc(u.keys, func(x *key) bool { return x == k })
-		return nil, nil
-	case "iam:CreateLoginProfile":
-		return a.createProfile(u)
-	case "iam:TagUser":
-		maps.Copy(u.tags, tagsOf(p))
-		return nil, nil
-	case "iam:AttachUserPolicy":
-		_, policy, _ := strings.Cut(p.Get("PolicyArn"), ":policy/")
-		u.policies = slices.Compact(slices.Sorted(slices.Values(append(u.policies, policy))))
-		return nil, nil
-	default:
-		return nil, &Error{http.StatusBadRequest, "InvalidAction", "Could not find operation " + action}
 	}
 }
 
@@ -97,6 +62,8 @@ func (w caller) self() (arn, id string) {
 		return w.session.arn, w.session.id
 	case w.user != nil:
 		return w.account.arn(w.user), w.user.id
+	case w.limited != "":
+		return "arn:" + w.account.partition + ":iam::" + w.account.id + ":user/limited/" + w.limited, "AIDA" + w.limited
 	default:
 		return "arn:" + w.account.partition + ":iam::" + w.account.id + ":user/keyreeve-auditor", "AIDAFAKE" + w.account.id
 	}
@@ -163,6 +130,23 @@ func (a *Account) userNode(u *user) *node {
 	return n
 }
 
+// getUser tells of the user that a request names, or else of the caller, which has to be a user then. Unlike
+// a listing it has the tags.
+func (w caller) getUser(p url.Values) (*node, error) {
+	if p.Get("UserName") == "" && w.user == nil {
+		return nil, &Error{http.StatusBadRequest, "ValidationError", "Must specify userName when calling with non-User credentials"}
+	}
+	u, err := w.subject(p)
+	if err != nil {
+		return nil, err
+	}
+	n := w.account.userNode(u)
+	if tags := u.tagItems(); len(tags) > 0 {
+		n.kids = append(n.kids, members("Tags", tags))
+	}
+	return tree("", n), nil
+}
+
 // subject is the user a request names, or else the one who asks.
 func (w caller) subject(p url.Values) (*user, error) {
 	if name := p.Get("UserName"); name != "" || w.user == nil {
@@ -177,7 +161,7 @@ func (w caller) listKeys(p url.Values) (*node, error) {
 		return nil, err
 	}
 	var items []*node
-	for _, k := range u.keys {
+	for _, k := range u.listed() {
 		items = append(items, tree("",
 			leaf("UserName", u.name), leaf("AccessKeyId", k.id),
 			leaf("Status", k.status()), leaf("CreateDate", stamp(k.created))))
@@ -230,11 +214,15 @@ func (a *Account) listTags(p url.Values) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.page("Tags", u.tagItems(), p)
+}
+
+func (u *user) tagItems() []*node {
 	var items []*node
 	for _, name := range slices.Sorted(maps.Keys(u.tags)) {
 		items = append(items, tree("", leaf("Key", name), leaf("Value", u.tags[name])))
 	}
-	return a.page("Tags", items, p)
+	return items
 }
 
 // page cuts a listing. The marker is the number of items already given.

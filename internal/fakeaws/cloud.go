@@ -3,11 +3,12 @@
 //
 // It knows the parts of IAM and STS that keyreeve uses, in AWS's query protocol, so that the real SDK and
 // the AWS CLI talk to it: users, access keys, passwords, tags, quarantine policies, assumed roles, the
-// credential report with its states and its four hours. Its clock is moved by hand. Faults are switches: throttling, denial,
-// broken connections before and after a call took effect, held calls, short pages, lag.
+// credential report with its states and its four hours. Its clock is moved by hand. Faults are switches:
+// throttling, denial, broken connections before and after a call took effect, held calls, short pages, lag,
+// stale lists of keys.
 //
-// It checks no signature and evaluates no policy: a credential is the account it belongs to, and a denial
-// is a Fault. It is no place for secrets; those it hands out are invented.
+// It checks no signature and evaluates no policy: a credential is the account it belongs to, limited to a list
+// of actions where a test says so. It is no place for secrets; those it hands out are invented.
 //
 // Its promise: one contract suite in awsiam runs against it and against moto, an emulator written by
 // others, so it does not drift into a world of its own.
@@ -29,6 +30,7 @@ type Switches struct {
 	PageSize    int           // most items in one answer; 0 means as many as were asked for, else 100
 	ReportPolls int           // calls that find the report unfinished, the first included; 0: made at once
 	UseLag      time.Duration // until a use of a key shows
+	StaleReads  int           // of a user by ListAccessKeys that still show its keys as before their last change over HTTP
 }
 
 // Cloud is the organisation. Its methods are safe for concurrent use.
@@ -42,6 +44,7 @@ type Cloud struct {
 	random   *rand.Rand
 	calls    []Call
 	holds    []*hold
+	onCall   func(action string, phase Phase)
 	inFlight int
 	peak     int
 	serial   int // of ids made up
@@ -97,6 +100,7 @@ func (c *Cloud) AddAccount(a fact.Account) *Account {
 	out := &Account{
 		cloud: c, id: a.ID, partition: a.Partition, alias: a.Name,
 		rootCreated: c.now.AddDate(-5, 0, 0), users: map[string]*user{},
+		allowed: map[string][]string{}, extra: map[string]bool{},
 	}
 	c.accounts = append(c.accounts, out)
 	return out

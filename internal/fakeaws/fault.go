@@ -101,6 +101,35 @@ func (k Kind) refusal(action string) *Error {
 	}
 }
 
+// Phase is how far a call has come.
+type Phase string
+
+const (
+	Arrived  Phase = "arrived"  // the request was read, and nothing done yet
+	Done     Phase = "done"     // it took effect, or was refused, and is not answered
+	Answered Phase = "answered" // the answer was sent; never for a connection that a fault breaks
+)
+
+// Phases lists every Phase.
+func Phases() []Phase { return []Phase{Arrived, Done, Answered} }
+
+// OnCall has f called at each phase of each call, from the goroutine of the call, and the call waits for it. f
+// may use the Cloud. A call goes on after f, also when its caller is gone by then: AWS has the request. nil: nothing.
+func (c *Cloud) OnCall(f func(action string, phase Phase)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onCall = f
+}
+
+func (c *Cloud) reach(action string, phase Phase) {
+	c.mu.Lock()
+	f := c.onCall
+	c.mu.Unlock()
+	if f != nil {
+		f(action, phase)
+	}
+}
+
 // hold stops calls until it is released.
 type hold struct {
 	action  string

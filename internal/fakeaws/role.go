@@ -62,3 +62,14 @@ func (c *Cloud) assumeRole(who caller, p url.Values) (*node, error) {
 			leaf("SessionToken", "not-a-token-of-"+key), leaf("Expiration", stamp(s.ends))),
 		tree("AssumedRoleUser", leaf("AssumedRoleId", s.id), leaf("Arn", s.arn))), nil
 }
+
+// Session is the access key id of temporary credentials of a user itself, as GetSessionToken gives them: they end after an
+// hour, and do not tell which key of the user asked for them.
+func (a *Account) Session(name string) (keyID string, err error) {
+	err = a.change(name, func(u *user) error {
+		keyID = a.cloud.madeUp("ASIA")
+		a.cloud.sessions[keyID] = &session{account: a, arn: a.arn(u), id: u.id, ends: a.cloud.now.Add(sessionLife)}
+		return nil
+	})
+	return keyID, err
+}

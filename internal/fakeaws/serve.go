@@ -48,6 +48,24 @@ type caller struct {
 	account *Account
 	user    *user
 	session *session
+	limited string // the key id of a credential that Allow made known; else empty
+	keyID   string
+}
+
+// refusal is what the caller hears who may not do that, or nil.
+func (w caller) refusal(action string) error {
+	actions, limited := w.account.allowed[w.keyID]
+	if !limited || action == "sts:GetCallerIdentity" {
+		return nil
+	}
+	for _, allowed := range actions {
+		prefix, wild := strings.CutSuffix(allowed, "*")
+		if allowed == action || wild && strings.HasPrefix(action, prefix) {
+			return nil
+		}
+	}
+	me, _ := w.self()
+	return &Error{http.StatusForbidden, "AccessDenied", "User: " + me + " is not authorized to perform: " + action}
 }
 
 // answer is what is sent: body, or a broken connection.
@@ -70,18 +88,24 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 		return // the client is gone
 	}
 	defer c.leave()
+	c.reach(action, Arrived)
 	a := c.answer(keyID, action, r.Form)
+	c.reach(action, Done)
 	if a.reset {
 		panic(http.ErrAbortHandler) // net/http's way to break a connection
 	}
 	w.Header().Set("Content-Type", "text/xml")
 	w.Header().Set("X-Amzn-Requestid", a.id)
+	w.Header().Set("Content-Length", fmt.Sprint(len(a.body)))
 	if a.short {
-		w.Header().Set("Content-Length", fmt.Sprint(len(a.body)))
 		a.body = a.body[:len(a.body)/2]
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write([]byte(a.body)) // a client that went away has its own error
+	_ = http.NewResponseController(w).Flush()
+	if !a.short {
+		c.reach(action, Answered)
+	}
 }
 
 // signer takes the access key id and the service out of a version 4 signature. An unsigned request has
@@ -167,20 +191,21 @@ func (c *Cloud) caller(keyID, action string) (caller, error) {
 	service, _, _ := strings.Cut(action, ":")
 	for _, a := range c.accounts {
 		if a.Credential() == keyID {
-			return caller{account: a}, nil
+			return caller{account: a, keyID: keyID}, nil
 		}
-		for _, u := range a.users {
-			if k := u.key(keyID); k != nil && k.active {
-				k.use(use{c.now, service, "us-east-1"})
-				return caller{account: a, user: u}, nil
-			}
+		if a.extra[keyID] {
+			return caller{account: a, keyID: keyID, limited: keyID}, nil
+		}
+		if u := a.owner(keyID); u != nil && u.key(keyID).active {
+			u.key(keyID).use(use{c.now, service, "us-east-1"})
+			return caller{account: a, user: u, keyID: keyID}, nil
 		}
 	}
 	if s := c.sessions[keyID]; s != nil {
 		if !c.now.Before(s.ends) {
 			return caller{}, ExpiredToken.refusal(action)
 		}
-		return caller{account: s.account, session: s}, nil
+		return caller{account: s.account, session: s, keyID: keyID}, nil
 	}
 	return caller{}, &Error{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
 }

@@ -39,6 +39,28 @@ class Clock:
         return at.replace(tzinfo=None)
 
 
+def frame_refusals():
+    """Frames moto's refusals of credentials and permissions as IAM does, with the error right below the root.
+
+    moto puts a list around it, as EC2 does, in which the SDK for Go finds no code. What is refused stays
+    moto's to decide.
+    """
+    from moto.core import exceptions
+
+    for refusal in (
+        exceptions.AccessDeniedError,
+        exceptions.InvalidClientTokenIdError,
+        exceptions.SignatureDoesNotMatchError,
+    ):
+
+        def framed(self, *args, original=refusal.__init__, **named):
+            original(self, *args, **named)
+            for tag in ("<Errors>", "</Errors>"):
+                self.description = self.description.replace(tag, "", 1)
+
+        refusal.__init__ = framed
+
+
 def main():
     # Without this the account has no managed policies, so none to put a user in quarantine with.
     os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
@@ -50,6 +72,7 @@ def main():
     clock = Clock()
     # Before any backend is loaded: each takes its own reference to utcnow.
     moto.core.utils.utcnow = clock.now
+    frame_refusals()
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server

@@ -151,19 +151,36 @@ func (s *Server) order(command string) {
 // Reset forgets every account. The clock stays.
 func (s *Server) Reset() {
 	s.t.Helper()
+	s.post("reset", "")
+}
+
+// Enforce has moto check signatures and the policies of users from now on, or, with false, take everybody
+// for an administrator again, as it does at the start. It knows the actions of a policy, not its resources
+// and conditions.
+func (s *Server) Enforce(on bool) {
+	s.t.Helper()
+	free := "inf" // calls that go unchecked
+	if on {
+		free = "0"
+	}
+	s.post("reset-auth", free)
+}
+
+func (s *Server) post(command, body string) {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+"/moto-api/reset", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+"/moto-api/"+command, strings.NewReader(body))
 	if err != nil {
-		s.t.Fatalf("reset moto: %v", err)
+		s.t.Fatalf("tell moto to %s: %v", command, err)
 	}
 	req.Close = true
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		s.t.Fatalf("reset moto: %v", err)
+		s.t.Fatalf("tell moto to %s: %v", command, err)
 	}
 	_ = res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		s.t.Fatalf("reset moto: HTTP %d", res.StatusCode)
+		s.t.Fatalf("tell moto to %s: HTTP %d", command, res.StatusCode)
 	}
 }
