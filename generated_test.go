@@ -15,6 +15,8 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/cli"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
+	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
 )
@@ -33,10 +35,14 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 		"docs/rules.md":                      rulesPage(t),
 		"docs/cli.md":                        cliPage(t),
 		"docs/schema/audit.schema.json":      string(report.AuditSchema()),
+		"docs/schema/run.schema.json":        string(report.RunSchema()),
+		"docs/schema/plan.schema.json":       string(plan.PlanSchema()),
+		"docs/schema/journal.schema.json":    string(journal.ExportSchema()),
 		"docs/schema/ruleset.schema.json":    string(rule.RulesetSchema()),
 		"docs/schema/exceptions.schema.json": string(rule.ExceptionsSchema()),
 		exampleReport:                        string(fakeaws.Demo(exampleTime).Accounts()[0].CredentialReport()),
 	}
+	files["docs/remediation.md"] = story(t, "docs/stories/remediation.md")
 	for _, e := range rule.Catalogue() {
 		files["docs/rules/"+e.ID+".md"] = run(t, 0, "rules", "show", e.ID)
 	}
@@ -136,7 +142,7 @@ func cliPage(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("# Command line\n\nGenerated from the code by `make generate`.\n")
-	for _, c := range []string{"", "audit", "diff", "rules", "rules show", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
+	for _, c := range []string{"", "audit", "plan", "apply", "undo", "runs", "runs show", "runs export", "runs verify", "diff", "rules", "rules show", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
 		args := append(strings.Fields("help"), strings.Fields(c)...)
 		fmt.Fprintf(&b, "\n## keyreeve %s\n\n```\n%s\n```\n", c, strings.TrimSpace(run(t, 0, args...)))
 	}

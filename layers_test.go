@@ -18,23 +18,29 @@ const module = "github.com/keyreeve/keyreeve/"
 // strangers. ARCHITECTURE.md draws the same list.
 var floors = [][]string{
 	{"internal/fact"},
-	{"internal/credreport", "internal/finding"},
-	{"internal/rule", "internal/credreport/synth"},
-	{"internal/collect"},
-	{"internal/audit", "internal/report", "internal/awsiam", "internal/fakeaws"},
-	{"internal/cli", "internal/fakeaws/moto"},
+	{"internal/credreport", "internal/finding", "internal/journal"},
+	{"internal/rule", "internal/plan", "internal/credreport/synth"},
+	{"internal/collect", "internal/apply"},
+	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/fakeaws"},
+	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest"},
 	{"cmd/keyreeve"},
 }
 
 // groundOnly packages import nothing but the standard library and the floors below.
-var groundOnly = []string{"internal/fact", "internal/credreport", "internal/finding", "internal/fakeaws", "cmd/keyreeve"}
+var groundOnly = []string{
+	"internal/fact", "internal/credreport", "internal/finding", "internal/journal", "internal/plan", "internal/apply",
+	"internal/fakeaws", "cmd/keyreeve",
+}
 
 // reserved modules have one home each.
 var reserved = map[string]string{
-	"github.com/aws/":  "internal/awsiam",
-	"database/sql":     "internal/store",
-	"github.com/jackc": "internal/store",
-	"cel.dev/":         "internal/rule",
+	"github.com/aws/":     "internal/awsiam",
+	"database/sql":        "internal/store",
+	"modernc.org/":        "internal/store",
+	"github.com/pressly/": "internal/store",
+	"github.com/gofrs/":   "internal/store",
+	"github.com/jackc":    "internal/store",
+	"cel.dev/":            "internal/rule",
 }
 
 func TestLayers_importsGoDownOnly(t *testing.T) {

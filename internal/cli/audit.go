@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,20 +20,15 @@ import (
 
 // auditFlags are the flags of `keyreeve audit`, as they were written.
 type auditFlags struct {
-	outputs     []string
-	asOf        string
-	ruleset     string
-	rules       []string
-	framework   string
-	dueWithin   string
-	all         bool
-	exceptions  string
-	evidence    string
-	confirm     string
-	maxAge      string
-	failOn      string
-	concurrency int
-	rate        float64
+	selectionFlags
+	outputs   []string
+	framework string
+	dueWithin string
+	all       bool
+	evidence  string
+	confirm   string
+	maxAge    string
+	failOn    string
 }
 
 // auditPlan is what the flags ask for, checked.
@@ -79,24 +72,17 @@ func (a *app) auditCommand() *cobra.Command {
 	}
 	fs := c.Flags()
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "`FORMAT[=PATH]`, repeatable: "+joinFormats()+" (default text)")
-	fs.StringVar(&f.asOf, "as-of", "", "judge as if it were `TIME` (RFC 3339, or a date for its first instant in UTC)")
-	fs.StringVar(&f.ruleset, "ruleset", "default", "built-in `NAME` or a file: "+strings.Join(rule.BuiltinNames(), ", "))
-	fs.StringSliceVar(&f.rules, "rule", nil, "only these rules, by `ID` or alias (IAM-043, a Prowler check id)")
+	f.register(c)
 	fs.StringVar(&f.framework, "framework", "", "add a scoreboard per control of the framework `NAME`, such as cis-5.0")
 	fs.StringVar(&f.dueWithin, "due-within", "", "also list what starts to fail in that `TIME`, such as 14d, soonest first")
 	fs.BoolVar(&f.all, "all", false, "also print passing verdicts")
-	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`; those of the settings file hold too")
 	fs.StringVar(&f.evidence, "evidence", "report", "`KIND`: report, two calls for the whole account; live, every user by calls of its own")
 	fs.StringVar(&f.confirm, "confirm", "flagged", "`WHOM` to read again after the report, so that findings are of now: flagged, never")
 	fs.StringVar(&f.maxAge, "max-evidence-age", "", "evidence older than `TIME`, such as 24h, makes the audit incomplete (default: warn above 4h)")
 	fs.StringVar(&f.failOn, "fail-on", "low", "exit with 3 from this `SEVERITY` on: low, medium, high, critical, never")
-	fs.IntVar(&f.concurrency, "concurrency", 8, "most `CALLS` to AWS at once")
-	fs.Float64Var(&f.rate, "rate", 0, "most `CALLS` to AWS a second; 0: no fixed limit, slower when AWS throttles")
-	completeValues(c, "ruleset", rule.BuiltinNames())
 	completeValues(c, "evidence", []string{"report", "live"})
 	completeValues(c, "confirm", []string{"flagged", "never"})
 	completeValues(c, "fail-on", []string{"low", "medium", "high", "critical", "never"})
-	completeLater(c, "rule", ruleIDs)
 	completeLater(c, "framework", frameworkSlugs)
 	return c
 }
@@ -114,6 +100,7 @@ func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*aud
 	var err error
 	p.outputs, err = parseOutputs(f.outputs)
 	check(err)
+	check(f.limits())
 	if f.asOf != "" {
 		p.opt.AsOf, err = parseTime(f.asOf)
 		check(err)
@@ -169,12 +156,6 @@ func (p *auditPlan) parseEvidence(f *auditFlags, files bool) error {
 	case "never":
 	default:
 		return misuse("use flagged or never", "unknown --confirm %q", f.confirm)
-	}
-	if f.concurrency < 1 || f.concurrency > 256 {
-		return misuse("use 1 to 256", "--concurrency %d", f.concurrency)
-	}
-	if !(f.rate >= 0 && f.rate < 1e6) {
-		return misuse("use calls a second, or 0 for no fixed limit", "--rate %v", f.rate)
 	}
 	return nil
 }
@@ -364,31 +345,6 @@ func parseFlagDuration(flag, s string) (time.Duration, error) {
 		return 0, misuse("write days, hours, minutes, seconds, such as 14d or 36h", "%s: %v", flag, err)
 	}
 	return d, nil
-}
-
-// loadRuleset finds a built-in ruleset or reads a file, and narrows it to the rules asked for.
-func loadRuleset(name string, ids []string) (*rule.Ruleset, error) {
-	var rs *rule.Ruleset
-	var err error
-	if slices.Contains(rule.BuiltinNames(), name) {
-		rs, err = rule.Builtin(name)
-	} else {
-		var data []byte
-		data, err = os.ReadFile(name)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, misuse("built in are "+strings.Join(rule.BuiltinNames(), ", "), "no ruleset and no file %q", name)
-		}
-		if err == nil {
-			rs, err = rule.Load(name, data)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(ids) == 0 {
-		return rs, nil
-	}
-	return rule.Select(rs, ids)
 }
 
 func frameworkSlugs() []string {

@@ -32,6 +32,9 @@ type System struct {
 	Stderr io.Writer
 	Getenv func(string) string
 	Now    func() time.Time
+	Wait   func(ctx context.Context, d time.Duration) error // nil: a timer
+	// OnWrite hears of each write to the journal, before and after it: crash tests end the process there. May be nil.
+	OnWrite func(point string)
 }
 
 // Host is the machine the program runs on.
@@ -55,6 +58,7 @@ func terminal(w io.Writer) (width int, ok bool) {
 // globals are the flags of every command.
 type globals struct {
 	config      string
+	db          string
 	profile     string
 	region      string
 	endpointURL string
@@ -67,6 +71,7 @@ type globals struct {
 
 func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVar(&g.config, "config", "", "settings `FILE` (default ./keyreeve.yaml, then $XDG_CONFIG_HOME/keyreeve/keyreeve.yaml; absent is fine)")
+	f.StringVar(&g.db, "db", "", "journal at `URL`: sqlite:PATH (default $XDG_STATE_HOME/keyreeve/keyreeve.db)")
 	f.StringVar(&g.profile, "profile", "", "`NAME` of a profile in the AWS configuration files")
 	f.StringVar(&g.region, "region", "", "AWS region `NAME` (default us-east-1; IAM is the same in all of a partition)")
 	f.StringVar(&g.endpointURL, "endpoint-url", "", "`URL` to call instead of AWS")
@@ -183,7 +188,7 @@ func (a *app) root() *cobra.Command {
 		return misuse(fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%v", err)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(a.auditCommand(), a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(),
+	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.runsCommand(), a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(),
 		a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	return root
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/keyreeve/keyreeve/internal/audit"
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/credreport"
+	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/plan"
+	"github.com/keyreeve/keyreeve/internal/store"
 )
 
 // Exit codes; `keyreeve help exit-codes` prints exitTable.
@@ -67,11 +70,19 @@ func codeOf(err error) int {
 	var (
 		report *credreport.Error
 		input  *audit.InputError
+		doc    *plan.InputError
+		record *journal.InputError
+		no     *plan.Refusal
+		held   *store.HeldError
 	)
-	if errors.As(err, &report) || errors.As(err, &input) || errors.Is(err, awsiam.ErrSettings) {
+	switch {
+	case errors.As(err, &report), errors.As(err, &input), errors.As(err, &doc), errors.As(err, &record), errors.Is(err, awsiam.ErrSettings):
 		return ExitMisuse
+	case errors.As(err, &no), errors.As(err, &held):
+		return ExitRefused
+	default:
+		return ExitBroke
 	}
-	return ExitBroke
 }
 
 // exitCodesTopic is `keyreeve help exit-codes`.

@@ -2,36 +2,26 @@ package cli_test
 
 import (
 	"bytes"
-	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"os"
 	"os/exec"
-	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/keyreeve/keyreeve/internal/cli"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
+	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
+	"github.com/keyreeve/keyreeve/internal/rule"
 )
-
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"keyreeve": func() {
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			code := cli.Run(ctx, os.Args[1:], cli.Host())
-			stop()
-			os.Exit(code)
-		},
-	})
-}
 
 var update = flag.Bool("update", false, "write anew what cmp compares")
 
@@ -43,7 +33,14 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //	exit N keyreeve ARGS...   run, and expect that exit code
 //	fake deny|throttle|heal [ACTION]   the built-in company refuses that action from now on
 //	fake calls N              at most N calls were made since the last `fake calls`
-//	schema FILE               the file is a keyreeve.audit/1 document
+//	fake writes N             exactly N calls changed the account since the last `fake writes`
+//	fake use|activate|deactivate|remove USER KEY   somebody does that
+//	fake key USER KEY         somebody makes a key of that id
+//	fake state USER KEY active|inactive|absent     the key is so
+//	lastrun KIND N            sets RUN to the Nth run of that kind, the newest being 1
+//	replace FILE OLD NEW      replaces the first OLD in the file
+//	clock +TIME               moves the clock of the company and of the program on, such as +8d
+//	schema [plan|run|runs|journal] FILE   the file is such a document; without a kind: an audit
 func TestScript_storiesOfTheCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -55,7 +52,7 @@ func TestScript_storiesOfTheCommandLine(t *testing.T) {
 				return err
 			}
 			env.Defer(server.Close)
-			env.Values["cloud"] = cloud
+			env.Values["cloud"], env.Values["writes"] = cloud, new(int)
 			env.Setenv("AWS_ENDPOINT_URL", server.URL)
 			env.Setenv("AWS_ACCESS_KEY_ID", cloud.Accounts()[0].Credential())
 			env.Setenv("AWS_SECRET_ACCESS_KEY", "any")
@@ -63,10 +60,13 @@ func TestScript_storiesOfTheCommandLine(t *testing.T) {
 			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("NOW", storyTime.Format(time.RFC3339))
-			return nil
+			env.Setenv(clockFile, filepath.Join(env.WorkDir, ".clock"))
+			env.Setenv(noWait, "1")
+			return setClock(env.Getenv(clockFile), storyTime)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exit": exitCommand, "fake": fakeCommand, "schema": schemaCommand,
+			"exit": exitCommand, "fake": fakeCommand, "schema": schemaCommand, "clock": clockCommand,
+			"lastrun": lastRunCommand, "replace": replaceCommand,
 		},
 	})
 }
@@ -91,39 +91,154 @@ func exitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func fakeCommand(ts *testscript.TestScript, neg bool, args []string) {
+// setClock makes it now for the programs that a story runs from here on.
+func setClock(file string, now time.Time) error {
+	return os.WriteFile(file, []byte(time.Until(now).String()), 0o600)
+}
+
+func clockCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || !strings.HasPrefix(args[0], "+") {
+		ts.Fatalf("usage: clock +TIME")
+	}
+	by, err := rule.ParseDuration(args[0][1:])
+	ts.Check(err)
 	cloud := ts.Value("cloud").(*fakeaws.Cloud)
+	cloud.SetNow(cloud.Now().Add(by))
+	ts.Check(setClock(ts.Getenv(clockFile), cloud.Now()))
+}
+
+func lastRunCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lastrun KIND N")
+	}
+	nth, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(ts.Exec("keyreeve", "runs", "-o", "json", "--limit", "0"))
+	var list struct {
+		Runs []struct{ Run, Kind string }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &list))
+	for _, r := range list.Runs {
+		if r.Kind == args[0] {
+			if nth--; nth == 0 {
+				ts.Setenv("RUN", r.Run)
+				return
+			}
+		}
+	}
+	ts.Fatalf("no %s run number %s", args[0], args[1])
+}
+
+func replaceCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: replace FILE OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	changed := strings.Replace(text, args[1], args[2], 1)
+	if changed == text {
+		ts.Fatalf("%s has no %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(changed), 0o600))
+}
+
+func fakeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: fake deny|throttle|heal|calls|writes|use|activate|deactivate|remove|key|state ...")
+	}
+	cloud := ts.Value("cloud").(*fakeaws.Cloud)
+	if len(args) > 2 {
+		fakeKey(ts, cloud.Accounts()[0], args[0], args[1], args[2], args[3:])
+		return
+	}
 	action := ""
 	if len(args) > 1 {
 		action = args[1]
 	}
-	switch {
-	case neg || len(args) == 0:
-		ts.Fatalf("usage: fake deny|throttle|heal|calls ...")
-	case args[0] == "deny":
+	switch args[0] {
+	case "deny":
 		cloud.Inject(fakeaws.Fault{Kind: fakeaws.Deny, Action: action})
-	case args[0] == "throttle":
+	case "throttle":
 		cloud.Inject(fakeaws.Fault{Kind: fakeaws.Throttle, Action: action, Every: 3, Times: 3})
-	case args[0] == "heal":
+	case "heal":
 		cloud.Heal()
-	case args[0] == "calls":
+	case "calls":
 		most, err := strconv.Atoi(action)
 		ts.Check(err)
 		if n := len(cloud.Calls()); n > most {
 			ts.Fatalf("%d calls were made, at most %d", n, most)
 		}
 		cloud.ResetCalls()
+	case "writes":
+		want, err := strconv.Atoi(action)
+		ts.Check(err)
+		writes := cloud.Accounts()[0].Writes()
+		before, _ := ts.Value("writes").(*int)
+		if n := len(writes) - *before; n != want {
+			ts.Fatalf("%d writes, want %d: %+v", n, want, writes[*before:])
+		}
+		*before = len(writes)
 	default:
 		ts.Fatalf("unknown: fake %s", strings.Join(args, " "))
 	}
 }
 
+// fakeKey is what somebody else does to a key, or how it must stand.
+func fakeKey(ts *testscript.TestScript, a *fakeaws.Account, verb, user, key string, more []string) {
+	switch verb {
+	case "use":
+		ts.Check(a.Use(user, key, "s3", "eu-west-1"))
+	case "activate", "deactivate":
+		ts.Check(a.SetActive(user, key, verb == "activate"))
+	case "remove":
+		ts.Check(a.DeleteKey(user, key))
+	case "key":
+		_, err := a.AddKey(user, fakeaws.Key{ID: key})
+		ts.Check(err)
+	case "state":
+		if got := keyState(a, user, key); len(more) != 1 || got != more[0] {
+			ts.Fatalf("key %s of %s is %s, want %v", key, user, got, more)
+		}
+	default:
+		ts.Fatalf("unknown: fake %s", verb)
+	}
+}
+
+func keyState(a *fakeaws.Account, user, key string) string {
+	for _, u := range a.Users() {
+		for _, k := range u.Keys {
+			if u.Name == user && k.ID == key {
+				if k.Inactive {
+					return "inactive"
+				}
+				return "active"
+			}
+		}
+	}
+	return "absent"
+}
+
 func schemaCommand(ts *testscript.TestScript, neg bool, args []string) {
-	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(report.AuditSchema()))
+	text, root := report.AuditSchema(), ""
+	if len(args) > 1 {
+		switch args[0] {
+		case "plan":
+			text = plan.PlanSchema()
+		case "run":
+			text = report.RunSchema()
+		case "runs":
+			text, root = report.RunSchema(), "#/$defs/runs"
+		case "journal":
+			text = journal.ExportSchema()
+		default:
+			ts.Fatalf("unknown: schema %s", args[0])
+		}
+		args = args[1:]
+	}
+	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	ts.Check(err)
 	c := jsonschema.NewCompiler()
-	ts.Check(c.AddResource("audit.json", schema))
-	compiled, err := c.Compile("audit.json")
+	ts.Check(c.AddResource("schema.json", schema))
+	compiled, err := c.Compile("schema.json" + root)
 	ts.Check(err)
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile(args[0])))
 	ts.Check(err)

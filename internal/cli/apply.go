@@ -1,0 +1,369 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyreeve/keyreeve/internal/apply"
+	"github.com/keyreeve/keyreeve/internal/awsiam"
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/plan"
+	"github.com/keyreeve/keyreeve/internal/report"
+	"github.com/keyreeve/keyreeve/internal/store"
+)
+
+// writerFlags name the credentials that may change the account.
+type writerFlags struct {
+	profile string
+	role    string
+}
+
+func (f *writerFlags) register(c *cobra.Command) {
+	c.Flags().StringVar(&f.profile, "remediate-profile", "", "`NAME` of the AWS profile that may change keys (default: --profile)")
+	c.Flags().StringVar(&f.role, "remediate-role", "", "`ARN` of a role to assume for the changes")
+}
+
+// applyFlags are the flags of `keyreeve apply`, as they were written.
+type applyFlags struct {
+	writerFlags
+	yes        bool
+	dryRun     bool
+	maxSteps   int
+	maxShare   string
+	maxAge     string
+	allowUsed  []string
+	exceptions string
+}
+
+func (a *app) applyCommand() *cobra.Command {
+	var f applyFlags
+	c := &cobra.Command{
+		Use:   "apply PLAN",
+		Short: "Carry out a plan, step by step, re-checking each",
+		Long: "apply carries out what is due of a plan that keyreeve plan wrote. Before each step it reads the user's\n" +
+			"keys and the key's last use again: what is not exactly as the plan expects is left alone, exit 5. Each\n" +
+			"intention is in the journal before the call, the answer and what is seen afterwards follow. Ctrl-C\n" +
+			"finishes the step under way. Its last line names the run, for keyreeve undo and keyreeve runs show.\n\n" +
+			"It refuses, exit 6: a plan that was edited, is older than --max-plan-age or of another account; more\n" +
+			"steps than --max-steps; credentials that lack a permission, before the first step.",
+		Example: "  keyreeve apply plan.json\n" +
+			"  keyreeve apply plan.json --remediate-profile keyreeve-write --yes\n" +
+			"  keyreeve apply plan.json --dry-run",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return misuse("keyreeve plan --out plan.json writes one", "apply takes one plan, not %d", len(args))
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := refuseEmptyFlags(c); err != nil {
+				return err
+			}
+			return a.apply(c.Context(), &f, c.Flags().Changed("max-steps"), args[0])
+		},
+	}
+	f.register(c)
+	fs := c.Flags()
+	fs.BoolVar(&f.yes, "yes", false, "do not ask")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "do everything but the changes; no run is recorded")
+	fs.IntVar(&f.maxSteps, "max-steps", 0, "most `STEPS` in one run (default: 10 % of the active keys, at least 3, at most 25)")
+	fs.StringVar(&f.maxShare, "max-share", "10%", "most steps in one run, as a `SHARE` of the account's active keys")
+	fs.StringVar(&f.maxAge, "max-plan-age", "24h", "oldest plan, in `TIME`")
+	fs.StringSliceVar(&f.allowUsed, "allow-used", nil, "let the key `KEYID` go although it is its user's last active one and in use")
+	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`: what they cover by now is left alone")
+	return c
+}
+
+func (a *app) apply(ctx context.Context, f *applyFlags, stepsGiven bool, path string) error {
+	opt, err := a.applyOptions(f, stepsGiven)
+	if err != nil {
+		return err
+	}
+	p, err := a.readPlan(path)
+	if err != nil {
+		return err
+	}
+	if err := a.mayAsk(f.yes || f.dryRun, path == "-"); err != nil {
+		return err
+	}
+	exceptions, err := a.loadExceptions(f.exceptions, a.sys.Now(), nil)
+	if err != nil {
+		return err
+	}
+	fits := func(account string) error { return apply.Check(p, account, a.sys.Now().UTC(), opt.MaxAge) }
+	return a.change(ctx, f.writerFlags, f.dryRun, fits, func(e *apply.Engine) (*apply.Result, error) {
+		opt.Excepted = func(rules []string, u *fact.User, k *fact.Key) *finding.Exception {
+			return exceptions.Covers(rules, &e.Caller.Account, u, k)
+		}
+		if !f.yes && !f.dryRun && !a.confirmed(ctx, p) {
+			return nil, errNotConfirmed
+		}
+		return e.Apply(ctx, p, opt)
+	})
+}
+
+func (a *app) applyOptions(f *applyFlags, stepsGiven bool) (apply.Options, error) {
+	opt := apply.Options{AllowUsed: f.allowUsed, DryRun: f.dryRun}
+	var errs []error
+	if stepsGiven {
+		opt.Limits.Steps = f.maxSteps
+		if f.maxSteps < 1 {
+			errs = append(errs, misuse("use 1 or more", "--max-steps %d", f.maxSteps))
+		}
+	}
+	var err error
+	if opt.Limits.Share, err = parseShare(f.maxShare); err != nil {
+		errs = append(errs, err)
+	}
+	if opt.MaxAge, err = parseFlagDuration("--max-plan-age", f.maxAge); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return opt, asMisuse(errors.Join(errs...))
+	}
+	return opt, nil
+}
+
+// parseShare reads 20% or 0.2. The default is 0, which leaves the choice to plan.Limits.
+func parseShare(s string) (float64, error) {
+	if s == "10%" {
+		return 0, nil
+	}
+	number, percent := strings.CutSuffix(s, "%")
+	v, err := strconv.ParseFloat(number, 64)
+	if percent {
+		v /= 100
+	}
+	if err != nil || !(v > 0 && v <= 1) || !percent && v == 1 {
+		return 0, misuse("write a share such as 20%", "--max-share %q", s)
+	}
+	return v, nil
+}
+
+// change opens what a run needs, has work do it, and tells how it went. fits refuses the account before the journal is
+// made and anybody is asked.
+func (a *app) change(ctx context.Context, f writerFlags, dry bool, fits func(account string) error, work func(*apply.Engine) (*apply.Result, error)) error {
+	w, err := awsiam.OpenWriter(ctx, a.writerSettings(f))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	caller, err := w.Caller(ctx)
+	if err != nil {
+		return err
+	}
+	if err := fits(caller.Account.ID); err != nil {
+		return err
+	}
+	db, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // each entry was committed when it was written
+	bar := a.progress()
+	defer bar.stop()
+	e, err := a.engine(ctx, w, caller, db)
+	if err != nil {
+		return err
+	}
+	if !dry {
+		release, err := db.Lock(ctx, caller.Account.ID, fmt.Sprintf("run %s, process %d on %s", e.RunID, e.PID, e.Host))
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	done := 0
+	e.Told = func(s *journal.Step) {
+		done++
+		bar.show("steps", done, 0)
+		a.log().Info("step", "id", s.ID, "action", s.Action, "user", s.User, "status", s.Status())
+	}
+	result, err := work(e)
+	bar.stop()
+	switch {
+	case result == nil && ctx.Err() != nil && !errors.Is(err, errNotConfirmed):
+		return &interrupted{"before the first step"}
+	case result == nil:
+		return err
+	}
+	return errors.Join(err, a.tellRun(result, dry))
+}
+
+// engine wires the account and the journal.
+func (a *app) engine(ctx context.Context, w *awsiam.Writer, caller fact.Caller, db *store.DB) (*apply.Engine, error) {
+	own, err := w.KeyIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users, err := w.SessionUsers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return &apply.Engine{
+		Account: w, Journal: db, Caller: caller, OwnKeys: own, OwnUsers: users,
+		Now: a.sys.Now, Wait: a.wait, RunID: newRunID(a.sys.Now()), Version: a.version, Host: host, PID: os.Getpid(),
+	}, nil
+}
+
+// wait pauses for d, or until ctx ends.
+func (a *app) wait(ctx context.Context, d time.Duration) error {
+	if a.sys.Wait != nil {
+		return a.sys.Wait(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// newRunID sorts by time and is hard to guess twice: 20261122T093000Z-5f3a.
+func newRunID(now time.Time) string {
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return now.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
+}
+
+func (a *app) writerSettings(f writerFlags) awsiam.Settings {
+	s := a.settings(0, 0)
+	if f.profile != "" {
+		s.Profile = f.profile
+	}
+	s.RoleARN = f.role
+	return s
+}
+
+// tellRun writes what became of each step, then the line that names the run, and chooses the exit code.
+func (a *app) tellRun(r *apply.Result, dry bool) error {
+	opt := report.Options{MaskKeys: a.global.maskKeys, Color: a.color(a.sys.Stdout), Width: a.width()}
+	err := a.writeStdout(func(w io.Writer) error {
+		if err := report.WriteOutcome(w, r.Run, opt); err != nil {
+			return err
+		}
+		if dry {
+			_, err := fmt.Fprintln(w, "dry run: nothing was changed")
+			return err
+		}
+		_, err := fmt.Fprintf(w, "run %s\n", r.Run.ID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if n := len(r.Rotations); n > 0 {
+		a.warn("%d keys of the plan need rotating, which apply does not do: keyreeve rules show key-age-30 lists the steps", n)
+	}
+	if n := len(r.Undecided); n > 0 {
+		a.warn("%d users of the plan wait for a choice: keyreeve plan --keep KEYID", n)
+	}
+	if r.Interrupted {
+		a.say("interrupted: the step under way was finished; the same command goes on")
+		return &exitError{code: ExitBroke}
+	}
+	return runOutcome(r.Run)
+}
+
+// runOutcome is the exit code of a run: what failed wins over what was stale, that over what was refused.
+func runOutcome(run *journal.Run) error {
+	worst := ExitOK
+	rank := map[int]int{ExitOK: 0, ExitRefused: 1, ExitStale: 2, ExitPartly: 3}
+	for i := range run.Steps {
+		code := ExitOK
+		switch run.Steps[i].Status() {
+		case journal.StatusFailed, journal.StatusConflict, journal.StatusUnresolved, journal.StatusUnread:
+			code = ExitPartly
+		case journal.StatusStale, journal.StatusDependent:
+			code = ExitStale
+		case journal.StatusRefused, journal.StatusUndecided, journal.StatusBeyond:
+			code = ExitRefused
+		case journal.StatusPlanned, journal.StatusDone, journal.StatusAlready, journal.StatusNotDue:
+		}
+		if rank[code] > rank[worst] {
+			worst = code
+		}
+	}
+	switch worst {
+	case ExitOK:
+		return nil
+	case ExitStale:
+		return &exitError{ExitStale, errors.New("the account moved since the plan: some steps were left alone\nhint: plan again")}
+	default:
+		return &exitError{code: worst}
+	}
+}
+
+// errNotConfirmed ends a run that a person did not agree to.
+var errNotConfirmed = &exitError{ExitRefused, errors.New("not confirmed: nothing was changed")}
+
+// mayAsk refuses to go on where nobody can be asked.
+func (a *app) mayAsk(agreed, stdinTaken bool) error {
+	if agreed || a.interactive() && !stdinTaken {
+		return nil
+	}
+	return misuse("look at the plan, then say --yes; --dry-run changes nothing", "there is no terminal to ask on")
+}
+
+// interactive tells whether a person can be asked.
+func (a *app) interactive() bool {
+	in, isFile := a.sys.Stdin.(*os.File)
+	if !isFile {
+		return false
+	}
+	_, onTerminal := terminal(in)
+	_, errTerminal := terminal(a.sys.Stderr)
+	return onTerminal && errTerminal
+}
+
+// confirmed shows what will happen and asks for yes.
+func (a *app) confirmed(ctx context.Context, p *plan.Plan) bool {
+	opt := report.Options{MaskKeys: a.global.maskKeys, Color: a.color(a.sys.Stderr)}
+	if w, ok := terminal(a.sys.Stderr); ok {
+		opt.Width = w
+	}
+	if err := report.WritePlan(a.sys.Stderr, report.Text, p, opt, a.sys.Now().UTC(), 0); err != nil {
+		return false
+	}
+	final := 0
+	for i := range p.Steps {
+		if s := &p.Steps[i]; !s.Reversible && !a.sys.Now().Before(s.NotBefore) {
+			if final == 0 {
+				a.say("\nThese cannot be undone:")
+			}
+			final++
+			id := s.KeyID
+			if a.global.maskKeys {
+				id = report.Mask(id)
+			}
+			a.say("  %s %s of user %q", s.Action, id, s.User)
+		}
+	}
+	return a.ask(ctx, "\nCarry out this plan? Only yes is accepted: ")
+}
+
+func (a *app) ask(ctx context.Context, question string) bool {
+	_, _ = fmt.Fprint(a.sys.Stderr, question)
+	in := interruptible(ctx, func() (io.Reader, error) { return a.sys.Stdin, nil })
+	answer, _ := bufio.NewReader(in).ReadString('\n') // no answer is a no
+	return strings.TrimSpace(answer) == "yes"
+}

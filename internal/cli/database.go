@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/report"
+	"github.com/keyreeve/keyreeve/internal/store"
+)
+
+// database is the URL of the journal: --db, else a file under the XDG state directory.
+func (a *app) database() (string, error) {
+	if a.global.db != "" {
+		return a.global.db, nil
+	}
+	dir := a.sys.Getenv("XDG_STATE_HOME")
+	if dir == "" {
+		home := a.sys.Getenv("HOME")
+		if home == "" {
+			return "", misuse("name a file: --db sqlite:PATH", "no place for the journal: neither XDG_STATE_HOME nor HOME is set")
+		}
+		dir = filepath.Join(home, ".local", "state")
+	}
+	return "sqlite:" + filepath.Join(dir, "keyreeve", "keyreeve.db"), nil
+}
+
+// openStore opens the journal, and makes it when it is not there.
+func (a *app) openStore(ctx context.Context) (*store.DB, error) {
+	url, err := a.database()
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(ctx, url, store.Options{OnWrite: a.sys.OnWrite})
+}
+
+// openExisting is openStore for commands that only look: nil where there is no journal yet.
+func (a *app) openExisting(ctx context.Context) (*store.DB, error) {
+	url, err := a.database()
+	if err != nil {
+		return nil, err
+	}
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	return a.openStore(ctx)
+}
+
+// mustExist is openExisting for commands that make no sense without a journal.
+func (a *app) mustExist(ctx context.Context) (*store.DB, error) {
+	db, err := a.openExisting(ctx)
+	if err == nil && db == nil {
+		url, _ := a.database()
+		return nil, misuse("keyreeve apply writes one; --db names another", "no journal at %s", url)
+	}
+	return db, err
+}
+
+// book is what the journal knows of the account; empty where there is none.
+func (a *app) book(ctx context.Context, account string) (journal.Book, error) {
+	db, err := a.openExisting(ctx)
+	if err != nil || db == nil {
+		return journal.Book{}, err
+	}
+	defer func() { _ = db.Close() }()
+	return db.Book(ctx, account)
+}
+
+func (a *app) reportOptions() report.Options {
+	return report.Options{MaskKeys: a.global.maskKeys, Color: a.color(a.sys.Stdout), Width: a.width()}
+}
+
+func textOrJSON(format string) (report.Format, error) {
+	if f := report.Format(format); f == report.Text || f == report.JSON {
+		return f, nil
+	}
+	return "", misuse("use text or json", "unknown output format %q", format)
+}
+
+// oneArg wants exactly one argument.
+func oneArg(name, hint string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return misuse(hint, "%s takes one %s, not %d", c.CommandPath(), name, len(args))
+		}
+		return nil
+	}
+}
