@@ -56,8 +56,10 @@ bench: $(BIN) ## the figures of the README, as ratios to a baseline in the same 
 	@sh scripts/bench.sh
 
 # Goroutines make the coverage of one input vary, so minimising would take all the time.
-fuzz: ## fuzz the credential report parser for a minute
+fuzz: ## fuzz everything that is parsed: credential reports for a minute, plans and journals for half of one
 	$(GO) test ./internal/credreport -run '^$$' -fuzz '^FuzzReport$$' -fuzztime 60s -fuzzminimizetime 1x
+	$(GO) test ./internal/plan -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 30s -fuzzminimizetime 1x
+	$(GO) test ./internal/journal -run '^$$' -fuzz '^FuzzDecodeExport$$' -fuzztime 30s -fuzzminimizetime 1x
 
 release: ## stripped binaries for Linux, macOS and Windows under bin/release
 	@sh scripts/release.sh '$(LDFLAGS)'

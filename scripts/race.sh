@@ -3,4 +3,4 @@
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
-exec "${GO:-go}" test -race -count=1 ./internal/credreport ./internal/collect ./internal/audit ./internal/awsiam ./internal/fakeaws/... ./internal/rule ./internal/cli
+exec "${GO:-go}" test -race -count=1 ./internal/credreport ./internal/collect ./internal/audit ./internal/awsiam ./internal/fakeaws/... ./internal/rule ./internal/plan ./internal/apply ./internal/store ./internal/cli

@@ -20,14 +20,16 @@ import (
 
 func (a *app) demoCommand() *cobra.Command {
 	var asOf, html string
+	var serve bool
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "The whole story on a built-in company, no AWS account needed",
 		Long: "demo audits an invented company that lives in this program: a few dozen users with every kind\n" +
 			"of trouble. It runs the same code as a live audit, over the AWS protocol on a loopback port,\n" +
 			"calls nothing else, and writes a page. It exits with 0 although much fails there.",
-		Example: "  keyreeve demo\n  keyreeve demo --html page.html",
-		Args:    noArgs,
+		Example: "  keyreeve demo\n  keyreeve demo --html page.html\n" +
+			"  keyreeve demo --serve    # try plan, apply and undo on it, from another terminal",
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			now := a.sys.Now().UTC()
 			if asOf != "" {
@@ -37,10 +39,14 @@ func (a *app) demoCommand() *cobra.Command {
 				}
 				now = t
 			}
+			if serve {
+				return a.serveDemo(c.Context(), fakeaws.Demo(now))
+			}
 			return a.demo(c.Context(), fakeaws.Demo(now), html)
 		},
 	}
 	c.Flags().StringVar(&html, "html", "keyreeve-demo.html", "`FILE` to write the page to")
+	c.Flags().BoolVar(&serve, "serve", false, "serve the company on a loopback port until interrupted, for other commands to be tried on it")
 	c.Flags().StringVar(&asOf, "as-of", "", "as if it were `TIME` (RFC 3339)")
 	return c
 }
@@ -69,10 +75,31 @@ all. Nothing left this machine.
   One rule explained, with commands     keyreeve rules show key-created-with-user
   Your own account, read-only           keyreeve audit
   A credential report on disk           keyreeve audit report.csv
+  What to do about it, changing nothing keyreeve plan
+  Try plan, apply and undo on this one  keyreeve demo --serve
   The permissions that an audit needs   keyreeve iam-policy --for audit
 `, calls[1], calls[0], html)
 		return err
 	})
+}
+
+// serveDemo lets other processes, keyreeve and the AWS CLI among them, work on the company.
+func (a *app) serveDemo(ctx context.Context, cloud *fakeaws.Cloud) error {
+	server, err := cloud.Start()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	_, err = fmt.Fprintf(a.sys.Stdout, `export AWS_ENDPOINT_URL=%s AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=demo AWS_REGION=us-east-1
+export XDG_STATE_HOME=$(mktemp -d)   # a journal of its own
+`, server.URL, cloud.Accounts()[0].Credential())
+	if err != nil {
+		return err
+	}
+	a.say("the built-in company is served until Ctrl-C; in another terminal, run the two lines above, then:\n" +
+		"  keyreeve plan --user samir.patel --out plan.json && keyreeve apply plan.json && keyreeve runs")
+	<-ctx.Done()
+	return nil
 }
 
 // demoDue is how far the demo looks ahead.

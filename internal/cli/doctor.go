@@ -22,24 +22,33 @@ type check struct {
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var f writerFlags
+	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Can it do its work here: credentials, each permission, report, clock, settings",
+		Short: "Can it do its work here: credentials, each permission, report, clock, settings, journal",
 		Long: "doctor makes each call of the audit once and tells which succeed. It reads only, and judges\n" +
-			"nothing. It exits with 0 when the audit has all it needs, else with 1.",
+			"nothing. With --remediate-profile or --remediate-role it also asks, without changing anything,\n" +
+			"whether those credentials may do what apply does. It exits with 0 when all is there, else with 1.",
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.doctor(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.doctor(c.Context(), f) },
 	}
+	f.register(c)
+	return c
 }
 
-func (a *app) doctor(ctx context.Context) error {
-	checks := []check{a.checkSettings()}
+func (a *app) doctor(ctx context.Context, f writerFlags) error {
+	checks := []check{a.checkSettings(), a.checkJournal(ctx)}
+	user := ""
 	r, err := awsiam.Open(ctx, a.settings(0, 0))
 	if err != nil {
 		checks = append(checks, check{name: "credentials", err: err})
 	} else {
 		checks = append(checks, a.checkAccount(ctx, r)...)
+		user, _ = firstUser(ctx, r) // its failure is among the checks
 		r.Close()
+	}
+	if f.profile != "" || f.role != "" {
+		checks = append(checks, a.checkWriter(ctx, f, user)...)
 	}
 	if ctx.Err() != nil {
 		return &interrupted{"checking the account"}
@@ -65,7 +74,7 @@ func (a *app) doctor(ctx context.Context) error {
 	}
 	err = fmt.Errorf("%d of %d checks failed", failed, len(checks))
 	if denied {
-		err = fmt.Errorf("%w\nhint: keyreeve iam-policy --for audit prints the policy that the audit needs", err)
+		err = fmt.Errorf("%w\nhint: keyreeve iam-policy prints the policies that audit and apply need", err)
 	}
 	return &exitError{ExitBroke, err}
 }
@@ -82,6 +91,43 @@ func (a *app) checkSettings() check {
 		return check{name: "settings file", err: err}
 	}
 	return check{name: "settings file", told: path}
+}
+
+// checkJournal opens the journal, if there is one, and checks its chain.
+func (a *app) checkJournal(ctx context.Context) check {
+	const name = "journal"
+	db, err := a.openExisting(ctx)
+	switch {
+	case err != nil:
+		return check{name: name, err: err}
+	case db == nil:
+		return check{name: name, told: "none yet; keyreeve apply makes it", idle: true}
+	}
+	defer func() { _ = db.Close() }() // only read
+	return check{name: name, told: db.Path() + ", every link holds", err: db.Check(ctx)}
+}
+
+// checkWriter asks whether the credentials for changes may make them, by calls about a key that cannot exist.
+func (a *app) checkWriter(ctx context.Context, f writerFlags, user string) []check {
+	const name = "credentials for changes"
+	w, err := awsiam.OpenWriter(ctx, a.writerSettings(f))
+	if err != nil {
+		return []check{{name: name, err: err}}
+	}
+	defer w.Close()
+	caller, err := w.Caller(ctx)
+	if err != nil {
+		return []check{{name: name, err: err}}
+	}
+	checks := []check{{name: name, told: caller.ARN}}
+	if user == "" {
+		return append(checks, check{name: "permission for changes", told: "not tried: no user to ask about", idle: true})
+	}
+	_, err = w.User(ctx, user)
+	checks = append(checks, check{name: "iam:GetUser", told: fmt.Sprintf("of %q", user), err: err})
+	told := fmt.Sprintf("allowed for %q; nothing was changed", user)
+	return append(checks, check{name: "iam:UpdateAccessKey", told: told, err: w.MaySetActive(ctx, user)},
+		check{name: "iam:DeleteAccessKey", told: told, err: w.MayDelete(ctx, user)})
 }
 
 // checkAccount makes each call of the audit once.
