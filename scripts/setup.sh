@@ -1,21 +1,28 @@
 #!/bin/sh
-# Sets up what the tests need beside Go: moto (an AWS emulator) and a browser. What is there is used as it is.
+# Sets up what the tests need beside Go: moto (an AWS emulator), the AWS CLI and a browser. What is there is used as it is.
 set -eu
 cd "$(dirname "$0")/.."
 
 MOTO='moto[server]==5.2.1'
-if [ -n "${KEYREEVE_PYTHON:-}" ] && "$KEYREEVE_PYTHON" -c 'import moto.server' 2>/dev/null; then
-    :
-elif python3 -c 'import moto.server' 2>/dev/null; then
-    :
-elif [ -x .cache/venv/bin/python ] && .cache/venv/bin/python -c 'import moto.server' 2>/dev/null; then
-    :
-elif command -v python3 >/dev/null; then
-    echo "setup: installing $MOTO into .cache/venv (for the tests against an AWS emulator)"
-    python3 -m venv .cache/venv
-    .cache/venv/bin/pip install --quiet "$MOTO"
-else
-    echo "setup: no python3, so the tests against moto cannot run; install python3 and run make setup again"
+AWSCLI='awscli==1.45.11'
+
+python_has() { # PYTHON MODULE
+    command -v "$1" >/dev/null && "$1" -c "import $2" 2>/dev/null
+}
+in_venv() { # PACKAGE WHY
+    if ! command -v python3 >/dev/null; then
+        echo "setup: no python3, so the tests $2 cannot run; install python3 and run make setup again"
+        return
+    fi
+    echo "setup: installing $1 into .cache/venv (for the tests $2)"
+    [ -x .cache/venv/bin/python ] || python3 -m venv .cache/venv
+    .cache/venv/bin/pip install --quiet "$1"
+}
+if ! python_has "${KEYREEVE_PYTHON:-python3}" moto.server && ! python_has .cache/venv/bin/python moto.server; then
+    in_venv "$MOTO" "against an AWS emulator"
+fi
+if ! command -v aws >/dev/null && [ ! -x .cache/venv/bin/aws ]; then
+    in_venv "$AWSCLI" "in which the AWS CLI is the witness"
 fi
 
 find_browser() {

@@ -70,7 +70,7 @@ func (v *view) stale(s *plan.Step, digest string, book *journal.Book) string {
 	case v.key == nil:
 		return fmt.Sprintf("key %s is gone", s.KeyID)
 	case !v.key.Created.Time().Equal(s.Expect.CreatedAt):
-		return fmt.Sprintf("key %s was made %s, the plan knows %s", s.KeyID, v.key.Created, stamp(s.Expect.CreatedAt))
+		return fmt.Sprintf("key %s was made %s, the plan knows %s", s.KeyID, instant(v.key.Created), stamp(s.Expect.CreatedAt))
 	case string(v.state()) != string(s.Expect.Status):
 		return fmt.Sprintf("key %s is %s, the plan expects it to be %s", s.KeyID, v.state(), s.Expect.Status)
 	}
@@ -135,7 +135,7 @@ func (v *view) otherKeys(s *plan.Step, digest string, book *journal.Book) string
 	}
 	for i := range v.keys {
 		if !known[v.keys[i].ID] {
-			differ = append(differ, fmt.Sprintf("the user has a key that the plan does not know: %s, made %s", v.keys[i].ID, v.keys[i].Created))
+			differ = append(differ, fmt.Sprintf("the user has a key that the plan does not know: %s, made %s", v.keys[i].ID, instant(v.keys[i].Created)))
 		}
 	}
 	return strings.Join(differ, "; ")
@@ -150,7 +150,7 @@ func (v *view) lastInUse(settling time.Duration, now time.Time) bool {
 }
 
 func useText(u fact.Use) string {
-	text := u.At.String()
+	text := instant(u.At)
 	if u.Service != "" && u.Service != "N/A" {
 		text += " by " + u.Service
 	}
@@ -158,6 +158,14 @@ func useText(u fact.Use) string {
 		text += " in " + u.Region
 	}
 	return text
+}
+
+// instant is an instant to the second, or the word for why there is none.
+func instant(t fact.Time) string {
+	if t.Known() {
+		return stamp(t.Time())
+	}
+	return t.String()
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -160,7 +160,7 @@ func (u *undoing) compare(s *journal.Step, v *view) (journal.Result, string) {
 	case v.key == nil:
 		return journal.Stale, fmt.Sprintf("key %s is gone", s.KeyID)
 	case !v.key.Created.Time().Equal(s.KeyCreated):
-		return journal.Stale, fmt.Sprintf("key %s was made %s, run %s knew %s", s.KeyID, v.key.Created, u.of.ID, stamp(s.KeyCreated))
+		return journal.Stale, fmt.Sprintf("key %s was made %s, run %s knew %s", s.KeyID, instant(v.key.Created), u.of.ID, stamp(s.KeyCreated))
 	case v.state() != s.From:
 		return journal.Already, fmt.Sprintf("key %s is %s already", s.KeyID, v.state())
 	case last.Run != u.of.ID:
