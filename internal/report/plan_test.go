@@ -241,7 +241,7 @@ func TestWritePlan_saysWhatADecisionNeeds(t *testing.T) {
 		"full": {full, 3, []string{
 			"Plan: 2 to deactivate, 3 to delete (cannot be undone), 1 to rotate, 1 undecided; 1 of them not due yet; 16 left out.\n",
 			"apply allows 3 steps a run in this account, and 4 are due now: --max-steps 4",
-			"from 2026-11-29 09:30 UTC (in 7 days)", "delete after 7 days of quiet", "keyreeve undo RUN", "cannot be undone",
+			"from 2026-11-29 09:30 UTC (in 8 days)", "delete after 7 days of quiet", "keyreeve undo RUN", "cannot be undone",
 			"evidence complete", "step c0ffee12", "open    both were used in the last 7 days\n", "still active", "inactive since 2026-11-14 06:00 UTC (8 days ago)",
 		}, []string{"INCOMPLETE", "judged as if"}},
 		"two accounts": {two, 0, []string{"\n444455556666 ---", "user-00 AKIAFAKELEFT00000000 in 444455556666:", "user-02 AKIAFAKELEFT00000002 in 111122223333:"}, nil},

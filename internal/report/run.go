@@ -355,7 +355,11 @@ func relative(t, now time.Time) string {
 	case d.Abs() < time.Minute:
 		return "(now)"
 	case d < 0:
-		return "(in " + length(-d) + ")"
+		unit := time.Hour // rounded up: nobody comes too early
+		if -d >= 2*day {
+			unit = day
+		}
+		return "(in " + length(-d+unit-1) + ")"
 	default:
 		return "(" + length(d) + " ago)"
 	}
