@@ -164,8 +164,8 @@ func TestApply_refusesTheWholeRun(t *testing.T) {
 		p := s.plan(plan.Options{})
 		other := s.cloud.AddAccount(fact.Account{ID: "999900001111"})
 		s.signs = other.Credential()
-		if r := s.refused(p, apply.Options{}, plan.GuardAccount); !strings.Contains(r.Why, "999900001111") || !strings.Contains(r.Why, account) {
-			t.Errorf("the refusal names not both accounts: %s", r.Why)
+		if why, widen := s.refused(p, apply.Options{}, plan.GuardAccount); widen == "" || !strings.Contains(why, "999900001111") || !strings.Contains(why, account) {
+			t.Errorf("the refusal names not both accounts: %s", why)
 		}
 	})
 	t.Run("too many steps", func(t *testing.T) {
@@ -175,8 +175,8 @@ func TestApply_refusesTheWholeRun(t *testing.T) {
 		}
 		s := newStage(t, users...)
 		p := s.plan(plan.Options{})
-		if r := s.refused(p, apply.Options{}, plan.GuardSteps); !strings.Contains(r.Widen, "--max-steps 38") {
-			t.Errorf("how to widen: %s", r.Widen)
+		if why, widen := s.refused(p, apply.Options{}, plan.GuardSteps); !strings.Contains(widen, "--max-steps 38") {
+			t.Errorf("%s: how to widen: %s", why, widen)
 		}
 		s.refused(p, apply.Options{Limits: plan.Limits{Steps: 37}}, plan.GuardSteps)
 		r := s.apply(p, apply.Options{Limits: plan.Limits{Steps: 38}})
@@ -193,8 +193,8 @@ func TestApply_refusesTheWholeRun(t *testing.T) {
 		p := s.plan(plan.Options{})
 		s.signs = "AKIAREADONLY"
 		s.account.Allow(s.signs, "iam:List*", "iam:Get*")
-		if r := s.refused(p, apply.Options{}, plan.GuardPermission); !strings.Contains(r.Why, "iam:UpdateAccessKey") {
-			t.Errorf("the refusal names no action: %s", r.Why)
+		if why, widen := s.refused(p, apply.Options{}, plan.GuardPermission); !strings.Contains(why, "iam:UpdateAccessKey") {
+			t.Errorf("the refusal names no action: %s, %s", why, widen)
 		}
 	})
 	t.Run("the clock is behind the journal", func(t *testing.T) {

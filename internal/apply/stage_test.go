@@ -148,7 +148,7 @@ func (s *stage) undo(run string, steps ...string) *apply.Result {
 }
 
 // refused wants the run as a whole refused by the guard, and nothing changed.
-func (s *stage) refused(p *plan.Plan, opt apply.Options, guard plan.Guard) *plan.Refusal {
+func (s *stage) refused(p *plan.Plan, opt apply.Options, guard plan.Guard) (why, widen string) {
 	s.t.Helper()
 	_, err := s.engine().Apply(s.ctx, p, opt)
 	var r *plan.Refusal
@@ -159,7 +159,7 @@ func (s *stage) refused(p *plan.Plan, opt apply.Options, guard plan.Guard) *plan
 	if r.Widen == "" {
 		s.t.Errorf("the refusal %q does not say what to do", r.Why)
 	}
-	return r
+	return r.Why, r.Widen
 }
 
 // untouched wants that nothing was written to the account and no run was recorded.

@@ -249,7 +249,7 @@ func (a *app) makePlan(ctx context.Context, p *planRequest) (*plan.Plan, *findin
 
 // readPlan reads a plan from a file, - for standard input.
 func (a *app) readPlan(path string) (*plan.Plan, error) {
-	var in io.Reader = a.sys.Stdin
+	in := a.sys.Stdin
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {

@@ -87,7 +87,7 @@ func TestMake_keepNeedsAsManyAsMayStay(t *testing.T) {
 		s.opt.Keep = []string{"A", "C"}
 		s.want(t, "deactivate ana B")
 		s.opt.Keep = []string{"A", "B", "C"}
-		s.inputError(t)
+		_ = s.inputError(t)
 	}
 }
 

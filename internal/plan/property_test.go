@@ -243,7 +243,7 @@ func checkUser(t *rapid.T, s *story, p *plan.Plan, u *fact.User) {
 func checkDeletion(t *rapid.T, s *story, st *plan.Step, k *fact.Key) {
 	c, ours := s.in.Changes[k.ID]
 	ours = ours && c.State == journal.Inactive
-	ok := true
+	var ok bool
 	switch {
 	case k.Active:
 		ok = s.opt.DeleteNow && k.LastUsed.At.Never() && s.opt.AsOf.Sub(k.Created.Time()) >= 7*day && !st.NotBefore.Before(now)

@@ -150,7 +150,7 @@ func checkText(t *testing.T, name, out string, o report.Options) {
 			t.Errorf("%s: %d columns, want at most %d: %q", name, n, width, line)
 		}
 		for _, r := range line {
-			if r < 0x20 || r > 0x7e && !(o.Color && r == '─') {
+			if rule := o.Color && r == '─'; r < 0x20 || r > 0x7e && !rule {
 				t.Errorf("%s: %U in %q", name, r, line)
 			}
 		}
