@@ -10,7 +10,7 @@ LINT_VER := v2.15.0
 SOURCES  := $(shell find cmd internal -name '*.go' -o -path '*/rulesets/*' -o -path '*/pages/*' -o -path '*/page/*' -o -path '*/schema/*' -o -path '*/data/*') go.mod go.sum VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check lint generate golden bench fuzz release clean setup
+.PHONY: help build demo test check lint generate golden bench fuzz crash release clean setup
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ fuzz: ## fuzz everything that is parsed: credential reports for a minute, plans 
 	$(GO) test ./internal/credreport -run '^$$' -fuzz '^FuzzReport$$' -fuzztime 60s -fuzzminimizetime 1x
 	$(GO) test ./internal/plan -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 30s -fuzzminimizetime 1x
 	$(GO) test ./internal/journal -run '^$$' -fuzz '^FuzzDecodeExport$$' -fuzztime 30s -fuzzminimizetime 1x
+
+crash: ## kill apply and undo 2,000 times, restart them, compare account and journal (minutes)
+	@sh scripts/crash.sh
 
 release: ## stripped binaries for Linux, macOS and Windows under bin/release
 	@sh scripts/release.sh '$(LDFLAGS)'
