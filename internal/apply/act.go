@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -61,6 +62,9 @@ func (e *Engine) readBack(ctx context.Context, s *journal.Step, unclear bool) (j
 	)
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
 		state, why = e.stateOf(ctx, s)
+		if state == strange {
+			return journal.Other, why
+		}
 		if state == s.Action.Leaves() {
 			return journal.Shows, fmt.Sprintf("the key is %s", state)
 		}
@@ -86,15 +90,24 @@ func (e *Engine) readBack(ctx context.Context, s *journal.Step, unclear bool) (j
 	}
 }
 
-// stateOf is how the step's key stands now; empty, and why, when that could not be read. A key of a user who
-// was made again since is none of ours: absent.
+// strange is the state of a key whose user is not the one that was meant.
+const strange journal.State = "strange"
+
+// stateOf is how the step's key stands now; empty, and why, when that could not be read; strange, and why, when the user
+// is gone or another one. A user that is gone may have been renamed, and its key live on: that is no proof of a deletion.
 func (e *Engine) stateOf(ctx context.Context, s *journal.Step) (journal.State, string) {
-	keys, err := e.Account.Keys(ctx, s.User)
-	if errors.Is(err, fact.ErrNotFound) {
-		return journal.Absent, ""
+	u, err := e.Account.User(ctx, s.User)
+	var keys []fact.Key
+	if err == nil && u.ID == s.UserID {
+		keys, err = e.Account.Keys(ctx, s.User)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fact.ErrNotFound):
+		return strange, fmt.Sprintf("user %q is gone, deleted or renamed: nobody can tell how its key stands", s.User)
+	case err != nil:
 		return "", err.Error()
+	case u.ID != s.UserID:
+		return strange, fmt.Sprintf("user %q is another one now: its unique id is %s, not %s", s.User, u.ID, s.UserID)
 	}
 	for i := range keys {
 		if keys[i].ID == s.KeyID {
@@ -105,35 +118,46 @@ func (e *Engine) stateOf(ctx context.Context, s *journal.Step) (journal.State, s
 }
 
 // resolve finds out what became of a step whose run did not live to see it. A key that looks untouched is
-// believed so only when the intent is old enough for a call under way to have shown.
-func (e *Engine) resolve(ctx context.Context, open *journal.Open) error {
+// believed so only when the intent is old enough for a call under way to have shown; where AWS had accepted the change,
+// only after a whole patience of looking, and then somebody has changed it back. why: nothing could be found out.
+func (e *Engine) resolve(ctx context.Context, open *journal.Open) (why string, err error) {
 	s := &open.Step
+	accepted := slices.ContainsFunc(s.Entries, func(x journal.Entry) bool { return x.Kind == journal.Outcome && x.Result == journal.OK })
+	age := e.now().Sub(s.IntendedAt())
+	if accepted {
+		age = 0
+	}
 	var result journal.Result
 	var note string
-	age := e.now().Sub(s.IntendedAt())
 	for result == "" {
 		state, why := e.stateOf(ctx, s)
 		young := e.patience() - age
 		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
 		case state == "":
-			return fmt.Errorf("find out what became of step %s of run %s: %s", s.ID, open.Run.ID, why)
+			return why, nil
+		case state == strange:
+			result, note = journal.Other, why
 		case state == s.Action.Leaves():
 			result, note = journal.Shows, fmt.Sprintf("the key is %s", state)
 		case state != s.From:
 			result, note = journal.Other, fmt.Sprintf("the key is %s", state)
+		case young <= 0 && accepted:
+			result, note = journal.Other, fmt.Sprintf("AWS had accepted the change, and the key is %s: somebody changed it back", state)
 		case young <= 0:
 			result, note = journal.Unmoved, fmt.Sprintf("the key is still %s: the change did not happen", state)
 		default:
 			pause := min(young, 5*time.Second)
 			if err := e.Wait(ctx, pause); err != nil {
-				return err
+				return "", err
 			}
 			age += pause
 		}
 	}
-	_, err := e.Journal.Append(ctx, journal.Entry{
+	entry := journal.Entry{
 		Run: open.Run.ID, Step: s.ID, Kind: journal.Verification, At: e.now(), Result: result,
 		Note: note + ", as found by run " + e.RunID,
-	})
-	return err
+	}
+	return "", e.append(ctx, &entry)
 }

@@ -11,6 +11,7 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -78,11 +79,12 @@ type Engine struct {
 	Patience time.Duration
 	// StepTime is how long one step may take in all; 0 means 5 minutes.
 	StepTime time.Duration
-	// Told hears of each step when it has ended, from the goroutine that called; may be nil.
-	Told func(s *journal.Step)
+	// Told hears of each step when it has ended, Doing of what takes long; both may be nil.
+	Told  func(s *journal.Step)
+	Doing func(what string)
 }
 
-// Options say how to carry out a plan.
+// Options say how to carry out a plan, or an undo, which has no age.
 type Options struct {
 	Limits    plan.Limits
 	MaxAge    time.Duration // of the plan; 0 means 24 h
@@ -99,13 +101,14 @@ type Result struct {
 	// Rotations and Undecided are steps of the plan that a run does not carry out.
 	Rotations, Undecided []plan.Step
 	Interrupted          bool // the context ended before the last step
+	// Unresolved are steps of earlier runs of which nobody can tell what became: the account could not be read. Their keys
+	// are left alone.
+	Unresolved []string
 }
 
 const (
 	defaultPatience = time.Minute
-	defaultStepTime = 5 * time.Minute
-	// clockSlack is how far the clock may stand behind the journal.
-	clockSlack = 5 * time.Second
+	defaultStepTime = 15 * time.Minute // ten attempts of a call are five
 )
 
 func (e *Engine) patience() time.Duration {
@@ -124,28 +127,45 @@ func (e *Engine) stepTime() time.Duration {
 
 func (e *Engine) now() time.Time { return e.Now().UTC() }
 
-// open reads the journal and resolves what dangles in it.
-func (e *Engine) open(ctx context.Context) (journal.Book, error) {
+// open reads the journal, resolves what dangles in it, and ends runs that died. What cannot be resolved stays so; the
+// texts say why, by access key id.
+func (e *Engine) open(ctx context.Context) (journal.Book, map[string]string, error) {
 	book, err := e.Journal.Book(ctx, e.Caller.Account.ID)
-	if err != nil {
-		return book, err
+	if err != nil || len(book.Unresolved)+len(book.Dead) == 0 {
+		return book, nil, err
 	}
-	if behind := book.Latest.Sub(e.now()); behind > clockSlack {
-		return book, &plan.Refusal{
-			Guard: plan.GuardClock,
-			Why:   "this machine's clock is " + behind.Round(time.Second).String() + " behind the last entry of the journal: quiet periods could not be measured",
-			Widen: "set the clock",
-		}
-	}
-	if len(book.Unresolved) == 0 {
-		return book, nil
-	}
+	stuck := map[string]string{}
 	for i := range book.Unresolved {
-		if err := e.resolve(ctx, &book.Unresolved[i]); err != nil {
-			return book, err
+		open := &book.Unresolved[i]
+		if e.Doing != nil {
+			e.Doing("finding out what became of run " + open.Run.ID)
+		}
+		why, err := e.resolve(ctx, open)
+		if err != nil {
+			return book, nil, err
+		}
+		if why != "" {
+			stuck[open.Step.KeyID] = fmt.Sprintf("what became of step %s of run %s is not known: %s", open.Step.ID, open.Run.ID, why)
 		}
 	}
-	return e.Journal.Book(ctx, e.Caller.Account.ID)
+	for _, id := range book.Dead {
+		entry := journal.Entry{Run: id, Kind: journal.End, At: e.now(), Note: "it died; found by run " + e.RunID}
+		if err := e.append(ctx, &entry); err != nil {
+			return book, nil, err
+		}
+	}
+	book, err = e.Journal.Book(ctx, e.Caller.Account.ID)
+	return book, stuck, err
+}
+
+// append puts an entry on record, also when the time of the step is over: what was begun must be told. The
+// journal bounds its own time.
+func (e *Engine) append(ctx context.Context, entry *journal.Entry) error {
+	got, err := e.Journal.Append(context.WithoutCancel(ctx), *entry)
+	if err == nil {
+		*entry = got
+	}
+	return err
 }
 
 // begin records the run.
@@ -156,13 +176,11 @@ func (e *Engine) begin(ctx context.Context, run *journal.Run) error {
 	return e.Journal.Begin(ctx, *run)
 }
 
-// end records that the run is over.
+// end records that the run is over, also when it was interrupted.
 func (e *Engine) end(ctx context.Context, run *journal.Run, note string) error {
-	// Also a run that was interrupted ends on record.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.stepTime())
-	defer cancel()
-	entry, err := e.Journal.Append(ctx, journal.Entry{Run: run.ID, Kind: journal.End, At: e.now(), Note: note})
-	run.EndedAt = entry.At
+	entry := journal.Entry{Run: run.ID, Kind: journal.End, At: e.now(), Note: note}
+	err := e.append(ctx, &entry)
+	run.EndedAt, run.EndNote = entry.At, note
 	return err
 }
 
@@ -170,8 +188,7 @@ func (e *Engine) end(ctx context.Context, run *journal.Run, note string) error {
 func (t *task) note(ctx context.Context, kind journal.EntryKind, result journal.Result, note string) error {
 	entry := journal.Entry{Run: t.run.ID, Step: t.step.ID, Kind: kind, At: t.e.now(), Result: result, Note: note}
 	if !t.dry {
-		var err error
-		if entry, err = t.e.Journal.Append(ctx, entry); err != nil {
+		if err := t.e.append(ctx, &entry); err != nil {
 			return err
 		}
 	}

@@ -197,17 +197,6 @@ func TestApply_refusesTheWholeRun(t *testing.T) {
 			t.Errorf("the refusal names no action: %s, %s", why, widen)
 		}
 	})
-	t.Run("the clock is behind the journal", func(t *testing.T) {
-		s := newStage(t, idle("ANA"), idle("BOB"))
-		s.apply(s.plan(plan.Options{Users: only("ANA")}), apply.Options{})
-		s.later(-time.Hour)
-		_, err := s.engine().Apply(s.ctx, s.plan(plan.Options{Users: only("BOB")}), apply.Options{})
-		var r *plan.Refusal
-		if !errors.As(err, &r) || r.Guard != plan.GuardClock {
-			t.Errorf("Apply: %v", err)
-		}
-		s.wantState("BOB", "AKIABOB1", journal.Active)
-	})
 	t.Run("nothing decided", func(t *testing.T) {
 		s := newStage(t, fakeaws.User{Name: "ANA", Created: ago(200 * day), Keys: []fakeaws.Key{
 			{ID: "AKIAANA1", Created: ago(20 * day), LastUsed: ago(time.Hour)},

@@ -62,7 +62,8 @@ func (v *view) state() journal.State {
 
 // stale says how the account differs from what the step expects; empty: it does not.
 // What earlier steps of the same plan changed is expected, also where an earlier run did them.
-func (v *view) stale(s *plan.Step, digest string, book *journal.Book) string {
+func (v *view) stale(s *plan.Step, p *plan.Plan, book *journal.Book) string {
+	digest, planned := p.Digest, p.CreatedAt
 	if why := v.wrongUser(s.User, s.UserID); why != "" {
 		return why
 	}
@@ -77,10 +78,34 @@ func (v *view) stale(s *plan.Step, digest string, book *journal.Book) string {
 	if c, ok := book.Changes[s.KeyID]; ok && c.Plan == digest && c.Step.ID == s.ID && c.State != v.state() && !c.Undoing {
 		return fmt.Sprintf("key %s was made %s again since run %s left it %s", s.KeyID, v.state(), c.Run, c.State)
 	}
+	if why := quietByJournal(s, planned, book); why != "" {
+		return why
+	}
 	if why := v.usedSince(s); why != "" {
 		return why
 	}
 	return v.otherKeys(s, digest, book)
+}
+
+// quietByJournal says that the silence on which a deletion rests is not the one that this journal knows of: the key was
+// changed by us since the plan, or another journal knew of it.
+func quietByJournal(s *plan.Step, planned time.Time, book *journal.Book) string {
+	if s.Action != plan.Delete || s.Expect.Status != plan.Inactive {
+		return ""
+	}
+	c, known := book.Changes[s.KeyID]
+	switch since := s.Expect.InactiveSince; {
+	case since == nil && known && c.At.After(planned):
+		return fmt.Sprintf("run %s left key %s %s since the plan was made: its quiet period begins there", c.Run, s.KeyID, c.State)
+	case since == nil:
+		return ""
+	case !known || c.State != journal.Inactive || c.Step.UserID != s.UserID:
+		return fmt.Sprintf("this journal does not know that key %s was deactivated %s", s.KeyID, stamp(*since))
+	case !c.At.Equal(*since):
+		return fmt.Sprintf("run %s deactivated key %s again %s, the plan knows of %s", c.Run, s.KeyID, stamp(c.At), stamp(*since))
+	default:
+		return ""
+	}
 }
 
 // wrongUser says that the user is not the one that was meant; empty: it is.

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,17 +18,11 @@ func (e *Engine) Apply(ctx context.Context, p *plan.Plan, o Options) (*Result, e
 	if err := Check(p, e.Caller.Account.ID, e.now(), o.MaxAge); err != nil {
 		return nil, err
 	}
-	var book journal.Book
-	var err error
-	if o.DryRun {
-		book, err = e.Journal.Book(ctx, e.Caller.Account.ID)
-	} else {
-		book, err = e.open(ctx)
-	}
+	book, stuck, err := e.read(ctx, o.DryRun)
 	if err != nil {
 		return nil, err
 	}
-	a := &applying{Engine: e, plan: p, opt: o, book: book, result: &Result{Run: newRun(p)}}
+	a := &applying{Engine: e, plan: p, opt: o, at: e.now(), book: book, stuck: stuck, result: &Result{Run: newRun(p), Unresolved: texts(stuck)}}
 	for _, s := range p.Steps {
 		switch {
 		case s.Action == plan.Rotate:
@@ -48,6 +43,23 @@ func (e *Engine) Apply(ctx context.Context, p *plan.Plan, o Options) (*Result, e
 		}
 	}
 	return a.result, a.walk(ctx)
+}
+
+// read is open, but a dry run changes nothing of the journal either.
+func (e *Engine) read(ctx context.Context, dry bool) (journal.Book, map[string]string, error) {
+	if !dry {
+		return e.open(ctx)
+	}
+	book, err := e.Journal.Book(ctx, e.Caller.Account.ID)
+	stuck := map[string]string{}
+	for _, open := range book.Unresolved {
+		stuck[open.Step.KeyID] = fmt.Sprintf("what became of step %s of run %s is not known yet", open.Step.ID, open.Run.ID)
+	}
+	return book, stuck, err
+}
+
+func texts(stuck map[string]string) []string {
+	return slices.Sorted(maps.Values(stuck))
 }
 
 // Check refuses a plan that has no steps, is of another account than account, or older than maxAge (0: 24 h).
@@ -71,7 +83,7 @@ func newRun(p *plan.Plan) *journal.Run {
 		}
 		step := journal.Step{
 			ID: s.ID, Action: journal.Deactivate, User: s.User, UserID: s.UserID, KeyID: s.KeyID,
-			KeyCreated: s.Expect.CreatedAt, From: journal.State(s.Expect.Status), Because: s.Because, Rules: s.Rules,
+			KeyCreated: s.Expect.CreatedAt, LastUsed: lastUsed(s), From: journal.State(s.Expect.Status), Because: s.Because, Rules: s.Rules,
 		}
 		if s.Action == plan.Delete {
 			step.Action = journal.Delete
@@ -84,12 +96,22 @@ func newRun(p *plan.Plan) *journal.Run {
 	return run
 }
 
+// lastUsed is the key's last use as the step knows it; zero: never.
+func lastUsed(s *plan.Step) time.Time {
+	if s.Expect.LastUsedAt == nil {
+		return time.Time{}
+	}
+	return *s.Expect.LastUsedAt
+}
+
 // applying is one run of a plan under way.
 type applying struct {
 	*Engine
 	plan        *plan.Plan
 	opt         Options
+	at          time.Time // of the run: what becomes due while it lasts waits for another one, with guards of its own
 	book        journal.Book
+	stuck       map[string]string // keys that are left alone, and why
 	quarantined map[string][]string
 	result      *Result
 }
@@ -112,7 +134,7 @@ func (a *applying) nothing() error {
 func (a *applying) due(s *plan.Step) bool {
 	c, ok := a.book.Changes[s.KeyID]
 	done := ok && c.Plan == a.plan.Digest && c.Step.ID == s.ID && !c.Undoing
-	return !done && !a.now().Before(s.NotBefore)
+	return !done && !a.at.Before(s.NotBefore)
 }
 
 // guard refuses the run as a whole, before its first step: too many steps, a permission that is missing.
@@ -161,7 +183,7 @@ func (a *applying) walk(ctx context.Context) error {
 		if s.Status() == journal.StatusDone {
 			a.book.Changes[s.KeyID] = journal.Change{
 				Run: run.ID, Plan: run.Plan, Step: *s, State: s.Action.Leaves(), At: s.DoneAt(),
-			}
+			} // the next step of the user compares with it; Seq is the journal's matter
 		}
 		if a.Told != nil {
 			a.Told(s)
@@ -187,8 +209,11 @@ func (a *applying) step(ctx context.Context, s *journal.Step, status map[string]
 			return t.left(ctx, journal.Dependent, fmt.Sprintf("step %s, which comes first, is %s", id, got))
 		}
 	}
-	if a.now().Before(planned.NotBefore) {
+	if a.at.Before(planned.NotBefore) {
 		return t.left(ctx, journal.NotDue, "not before "+stamp(planned.NotBefore))
+	}
+	if why := a.stuck[s.KeyID]; why != "" {
+		return t.left(ctx, journal.Unread, why)
 	}
 	v, err := a.look(ctx, s.User, s.KeyID)
 	if err != nil {
@@ -197,7 +222,7 @@ func (a *applying) step(ctx context.Context, s *journal.Step, status map[string]
 	if run := a.doneBefore(s, &v); run != "" {
 		return t.left(ctx, journal.Already, fmt.Sprintf("run %s did it, and the key is still %s", run, v.state()))
 	}
-	if why := v.stale(planned, a.plan.Digest, &a.book); why != "" {
+	if why := v.stale(planned, a.plan, &a.book); why != "" {
 		return t.left(ctx, journal.Stale, why)
 	}
 	if a.opt.Excepted != nil {
@@ -230,14 +255,14 @@ func (a *applying) doneBefore(s *journal.Step, v *view) string {
 func (a *applying) refused(s *plan.Step, v *view) string {
 	switch {
 	case a.ours(&v.user, s.KeyID):
-		return fmt.Sprintf("key %s belongs to the credentials that keyreeve runs with", s.KeyID)
+		return fmt.Sprintf("key %s belongs to the credentials that keyreeve runs with: run it with others", s.KeyID)
 	case quarantinedUser(a.quarantined, s.User) != nil:
-		return fmt.Sprintf("user %q is in quarantine: AWS found a key of it exposed", s.User)
+		return fmt.Sprintf("user %q is in quarantine: AWS found a key of it exposed; keyreeve rules show exposed-key lists the steps", s.User)
 	case !s.AllowUsed && !slices.Contains(a.opt.AllowUsed, s.KeyID) &&
 		v.lastInUse(time.Duration(a.plan.Terms.Settling)*time.Second, a.now()):
 		return fmt.Sprintf("key %s is the user's last active key and was used %s; --allow-used %s lets it go", s.KeyID, useText(v.key.LastUsed), s.KeyID)
 	case s.Action == plan.Delete && s.Expect.Status == plan.Active && !v.key.LastUsed.At.Never():
-		return fmt.Sprintf("key %s is active and was used: it is deactivated first", s.KeyID)
+		return fmt.Sprintf("key %s is active and was used: plan again, without --delete-now", s.KeyID)
 	default:
 		return ""
 	}

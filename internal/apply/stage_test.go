@@ -142,7 +142,7 @@ func (s *stage) apply(p *plan.Plan, opt apply.Options) *apply.Result {
 
 func (s *stage) undo(run string, steps ...string) *apply.Result {
 	s.t.Helper()
-	r, err := s.engine().Undo(s.ctx, run, steps, false)
+	r, err := s.engine().Undo(s.ctx, run, steps, apply.Options{})
 	s.must(err)
 	return r
 }

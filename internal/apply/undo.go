@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/plan"
@@ -14,7 +15,7 @@ import (
 // an undo activated inactive. Steps, if any, narrows it to those. A key must be as the run left it. What
 // cannot come back is said in the run's record. The undo is a run like any other; in a dry run it is not
 // recorded.
-func (e *Engine) Undo(ctx context.Context, id string, steps []string, dry bool) (*Result, error) {
+func (e *Engine) Undo(ctx context.Context, id string, steps []string, o Options) (*Result, error) {
 	of, err := e.Journal.Run(ctx, id)
 	if err != nil {
 		return nil, err
@@ -25,33 +26,37 @@ func (e *Engine) Undo(ctx context.Context, id string, steps []string, dry bool) 
 			Why: fmt.Sprintf("run %s changed account %s, the credentials reach account %s", of.ID, of.Account, e.Caller.Account.ID),
 		}
 	}
-	var book journal.Book
-	if dry {
-		book, err = e.Journal.Book(ctx, of.Account)
-	} else {
-		book, err = e.open(ctx)
-	}
+	book, stuck, err := e.read(ctx, o.DryRun)
 	if err != nil {
 		return nil, err
 	}
 	if of, err = e.Journal.Run(ctx, of.ID); err != nil { // what dangled is resolved now
 		return nil, err
 	}
-	run, err := reverse(of, steps)
+	run, err := Reverse(of, steps)
 	if err != nil {
 		return nil, err
 	}
-	u := &undoing{Engine: e, of: of, book: book, dry: dry, result: &Result{Run: run}}
+	u := &undoing{Engine: e, of: of, opt: o, book: book, stuck: stuck, result: &Result{Run: run, Unresolved: texts(stuck)}}
 	var users needs
+	deactivations := 0
 	for i := range run.Steps {
 		if run.Steps[i].Action != journal.Delete {
 			users.add(run.Steps[i].User, false)
 		}
+		if run.Steps[i].Action == journal.Deactivate {
+			deactivations++
+		}
+	}
+	// The way back is open without a limit. Its own undoing takes keys away again: the limits of a plan hold, of which the
+	// number of active keys is not known here.
+	if err := o.Limits.Check(deactivations, 0); deactivations > 0 && err != nil {
+		return nil, err
 	}
 	if u.quarantined, err = e.preflight(ctx, users); err != nil {
 		return nil, err
 	}
-	if !dry {
+	if !o.DryRun {
 		if err := e.begin(ctx, run); err != nil {
 			return nil, err
 		}
@@ -59,12 +64,13 @@ func (e *Engine) Undo(ctx context.Context, id string, steps []string, dry bool) 
 	return u.result, u.walk(ctx)
 }
 
-// reverse is the run that takes back what of did, newest first.
-func reverse(of *journal.Run, only []string) (*journal.Run, error) {
+// Reverse is the run that takes back what of did, newest first: all of it, or the steps named by the beginnings of their
+// ids, four characters or more.
+func Reverse(of *journal.Run, only []string) (*journal.Run, error) {
 	run := &journal.Run{Kind: journal.Undo, Undoes: of.ID, Plan: of.Plan}
 	var unknown []string
 	for _, id := range only {
-		if !slices.ContainsFunc(of.Steps, func(s journal.Step) bool { return s.ID == id }) {
+		if !slices.ContainsFunc(of.Steps, func(s journal.Step) bool { return named(s.ID, id) }) {
 			unknown = append(unknown, fmt.Sprintf("%q", id))
 		}
 	}
@@ -75,7 +81,7 @@ func reverse(of *journal.Run, only []string) (*journal.Run, error) {
 		}
 	}
 	for _, s := range slices.Backward(of.Steps) {
-		if s.Status() != journal.StatusDone || len(only) > 0 && !slices.Contains(only, s.ID) {
+		if s.Status() != journal.StatusDone || len(only) > 0 && !slices.ContainsFunc(only, func(id string) bool { return named(s.ID, id) }) {
 			continue
 		}
 		back := s
@@ -90,20 +96,33 @@ func reverse(of *journal.Run, only []string) (*journal.Run, error) {
 		run.Steps = append(run.Steps, back)
 	}
 	if len(run.Steps) == 0 {
+		what := "has done nothing"
+		if len(only) > 0 {
+			what = "did not do " + strings.Join(only, ", ") + ": there is nothing"
+		}
 		return nil, &plan.InputError{
-			Problem: fmt.Sprintf("run %s has done nothing that could be undone", of.ID),
+			Problem: fmt.Sprintf("run %s %s that could be undone", of.ID, what),
 			Hint:    "keyreeve runs show " + of.ID + " tells what it did",
 		}
 	}
 	return run, nil
 }
 
+// named tells whether text names the step of that id.
+func named(id, text string) bool {
+	return id == text || len(text) >= 4 && strings.HasPrefix(id, text)
+}
+
+// settling is how recent a use makes a key one in use, where no plan says.
+const settling = 7 * 24 * time.Hour
+
 // undoing is one undo under way.
 type undoing struct {
 	*Engine
 	of          *journal.Run
+	opt         Options
 	book        journal.Book
-	dry         bool
+	stuck       map[string]string
 	quarantined map[string][]string
 	result      *Result
 }
@@ -123,7 +142,7 @@ func (u *undoing) walk(ctx context.Context) error {
 			u.Told(&run.Steps[i])
 		}
 	}
-	if u.dry {
+	if u.opt.DryRun {
 		return nil
 	}
 	return u.end(ctx, run, note)
@@ -133,9 +152,12 @@ func (u *undoing) walk(ctx context.Context) error {
 func (u *undoing) step(ctx context.Context, s *journal.Step) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.stepTime())
 	defer cancel()
-	t := &task{e: u.Engine, run: u.result.Run, step: s, dry: u.dry}
+	t := &task{e: u.Engine, run: u.result.Run, step: s, dry: u.opt.DryRun}
 	if s.Action == journal.Delete {
 		return t.left(ctx, journal.Beyond, fmt.Sprintf("key %s was deleted: AWS cannot bring it back, only a new key can take its place", s.KeyID))
+	}
+	if why := u.stuck[s.KeyID]; why != "" {
+		return t.left(ctx, journal.Unread, why)
 	}
 	v, err := u.look(ctx, s.User, s.KeyID)
 	if err != nil {
@@ -144,7 +166,7 @@ func (u *undoing) step(ctx context.Context, s *journal.Step) error {
 	if result, why := u.compare(s, &v); result != "" {
 		return t.left(ctx, result, why)
 	}
-	if u.dry {
+	if u.opt.DryRun {
 		return nil
 	}
 	return t.do(ctx)
@@ -178,6 +200,13 @@ func (u *undoing) compare(s *journal.Step, v *view) (journal.Result, string) {
 		return journal.Unread, fmt.Sprintf("the last use of key %s is unknown", s.KeyID)
 	case use.At.Known() && use.At.Time().After(last.At):
 		return journal.Stale, fmt.Sprintf("key %s was used %s, after run %s activated it", s.KeyID, useText(use), u.of.ID)
+	case !slices.Contains(u.opt.AllowUsed, s.KeyID) && v.lastInUse(settling, u.now()):
+		return journal.Refused, fmt.Sprintf("key %s is the user's last active key and was used %s", s.KeyID, useText(use))
+	}
+	if u.opt.Excepted != nil {
+		if x := u.opt.Excepted(s.Rules, &v.user, v.key); x != nil {
+			return journal.Refused, fmt.Sprintf("an exception of %s covers it until %s: %s", x.Owner, x.Expires, x.Reason)
+		}
 	}
 	return "", ""
 }

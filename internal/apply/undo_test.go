@@ -111,7 +111,7 @@ func TestUndo_narrowsToTheStepsNamed(t *testing.T) {
 	s.status(s.undo("run-1", r.Run.Steps[0].ID), journal.StatusDone)
 	s.wantState("ANA", "AKIAANA1", journal.Active)
 	s.wantState("BOB", "AKIABOB1", journal.Inactive)
-	_, err := s.engine().Undo(s.ctx, "run-1", []string{"nonsense"}, false)
+	_, err := s.engine().Undo(s.ctx, "run-1", []string{"nonsense"}, apply.Options{})
 	var bad *plan.InputError
 	if !errors.As(err, &bad) || !strings.Contains(err.Error(), `"nonsense"`) {
 		t.Errorf("Undo of an unknown step: %v", err)
@@ -123,7 +123,7 @@ func TestUndo_refusesTheWholeRun(t *testing.T) {
 	s.apply(s.plan(plan.Options{}), apply.Options{})
 	guard := func(want plan.Guard) {
 		t.Helper()
-		_, err := s.engine().Undo(s.ctx, "run-1", nil, false)
+		_, err := s.engine().Undo(s.ctx, "run-1", nil, apply.Options{})
 		var r *plan.Refusal
 		if !errors.As(err, &r) || r.Guard != want {
 			t.Errorf("Undo: %v, want a refusal by %s", err, want)
@@ -136,7 +136,7 @@ func TestUndo_refusesTheWholeRun(t *testing.T) {
 	s.account.Allow(s.signs, "iam:List*", "iam:Get*")
 	guard(plan.GuardPermission)
 	s.signs = ""
-	if _, err := s.engine().Undo(s.ctx, "no-such-run", nil, false); !errors.Is(err, journal.ErrNoRun) {
+	if _, err := s.engine().Undo(s.ctx, "no-such-run", nil, apply.Options{}); !errors.Is(err, journal.ErrNoRun) {
 		t.Errorf("Undo of an unknown run: %v", err)
 	}
 	s.undo("run-1")
@@ -147,7 +147,7 @@ func TestUndo_ofARunThatDidNothingIsBadInput(t *testing.T) {
 	p := s.plan(plan.Options{})
 	s.must(s.account.SetActive("ANA", "AKIAANA1", false))
 	s.apply(p, apply.Options{})
-	_, err := s.engine().Undo(s.ctx, "run-1", nil, false)
+	_, err := s.engine().Undo(s.ctx, "run-1", nil, apply.Options{})
 	var bad *plan.InputError
 	if !errors.As(err, &bad) {
 		t.Errorf("Undo: %v", err)
@@ -157,7 +157,7 @@ func TestUndo_ofARunThatDidNothingIsBadInput(t *testing.T) {
 func TestUndo_dryRunChangesNothing(t *testing.T) {
 	s := newStage(t, idle("ANA"))
 	s.apply(s.plan(plan.Options{}), apply.Options{})
-	r, err := s.engine().Undo(s.ctx, "run-1", nil, true)
+	r, err := s.engine().Undo(s.ctx, "run-1", nil, apply.Options{DryRun: true})
 	s.must(err)
 	if got := r.Run.Steps[0].Status(); got != journal.StatusPlanned {
 		t.Errorf("step: %s", got)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,8 @@ type applyFlags struct {
 	dryRun     bool
 	maxSteps   int
 	maxShare   string
+	steps      bool // --max-steps was given
+	share      bool // --max-share was given
 	maxAge     string
 	allowUsed  []string
 	exceptions string
@@ -72,7 +75,8 @@ func (a *app) applyCommand() *cobra.Command {
 			if err := refuseEmptyFlags(c); err != nil {
 				return err
 			}
-			return a.apply(c.Context(), &f, c.Flags().Changed("max-steps"), args[0])
+			f.steps, f.share = c.Flags().Changed("max-steps"), c.Flags().Changed("max-share")
+			return a.apply(c.Context(), &f, args[0])
 		},
 	}
 	f.register(c)
@@ -87,8 +91,8 @@ func (a *app) applyCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) apply(ctx context.Context, f *applyFlags, stepsGiven bool, path string) error {
-	opt, err := a.applyOptions(f, stepsGiven)
+func (a *app) apply(ctx context.Context, f *applyFlags, path string) error {
+	opt, err := applyOptions(f)
 	if err != nil {
 		return err
 	}
@@ -96,37 +100,47 @@ func (a *app) apply(ctx context.Context, f *applyFlags, stepsGiven bool, path st
 	if err != nil {
 		return err
 	}
+	if err := knownKeys(p, f.allowUsed); err != nil {
+		return err
+	}
 	if err := a.mayAsk(f.yes || f.dryRun, path == "-"); err != nil {
 		return err
 	}
-	exceptions, err := a.loadExceptions(f.exceptions, a.sys.Now(), nil)
-	if err != nil {
-		return err
+	c := &change{writerFlags: f.writerFlags, exceptions: f.exceptions, opt: opt}
+	c.agree = func(account string) error {
+		if err := apply.Check(p, account, a.sys.Now().UTC(), opt.MaxAge); err != nil || f.yes || f.dryRun {
+			return err
+		}
+		return a.confirm(ctx, p)
 	}
-	fits := func(account string) error { return apply.Check(p, account, a.sys.Now().UTC(), opt.MaxAge) }
-	return a.change(ctx, f.writerFlags, f.dryRun, fits, func(e *apply.Engine) (*apply.Result, error) {
-		opt.Excepted = func(rules []string, u *fact.User, k *fact.Key) *finding.Exception {
-			return exceptions.Covers(rules, &e.Caller.Account, u, k)
-		}
-		if !f.yes && !f.dryRun && !a.confirmed(ctx, p) {
-			return nil, errNotConfirmed
-		}
-		return e.Apply(ctx, p, opt)
-	})
+	c.work = func(e *apply.Engine, opt apply.Options) (*apply.Result, error) { return e.Apply(ctx, p, opt) }
+	return a.change(ctx, c)
 }
 
-func (a *app) applyOptions(f *applyFlags, stepsGiven bool) (apply.Options, error) {
+// knownKeys refuses a key id that no step of the plan is about: mostly a slip.
+func knownKeys(p *plan.Plan, ids []string) error {
+	for _, id := range ids {
+		if !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.KeyID == id }) {
+			return misuse("name a key that a step of the plan is about", "--allow-used %s: no step of the plan is about that key", id)
+		}
+	}
+	return nil
+}
+
+func applyOptions(f *applyFlags) (apply.Options, error) {
 	opt := apply.Options{AllowUsed: f.allowUsed, DryRun: f.dryRun}
 	var errs []error
-	if stepsGiven {
+	if f.steps {
 		opt.Limits.Steps = f.maxSteps
 		if f.maxSteps < 1 {
 			errs = append(errs, misuse("use 1 or more", "--max-steps %d", f.maxSteps))
 		}
 	}
 	var err error
-	if opt.Limits.Share, err = parseShare(f.maxShare); err != nil {
-		errs = append(errs, err)
+	if f.share {
+		if opt.Limits.Share, err = parseShare(f.maxShare); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if opt.MaxAge, err = parseFlagDuration("--max-plan-age", f.maxAge); err != nil {
 		errs = append(errs, err)
@@ -137,11 +151,8 @@ func (a *app) applyOptions(f *applyFlags, stepsGiven bool) (apply.Options, error
 	return opt, nil
 }
 
-// parseShare reads 20% or 0.2. The default is 0, which leaves the choice to plan.Limits.
+// parseShare reads 20% or 0.2.
 func parseShare(s string) (float64, error) {
-	if s == "10%" {
-		return 0, nil
-	}
 	number, percent := strings.CutSuffix(s, "%")
 	v, err := strconv.ParseFloat(number, 64)
 	if percent {
@@ -153,10 +164,23 @@ func parseShare(s string) (float64, error) {
 	return v, nil
 }
 
-// change opens what a run needs, has work do it, and tells how it went. fits refuses the account before the journal is
-// made and anybody is asked.
-func (a *app) change(ctx context.Context, f writerFlags, dry bool, fits func(account string) error, work func(*apply.Engine) (*apply.Result, error)) error {
-	w, err := awsiam.OpenWriter(ctx, a.writerSettings(f))
+// change is what apply and undo have in common.
+type change struct {
+	writerFlags
+	exceptions string // file
+	opt        apply.Options
+	// agree refuses the account, or asks a person, before the journal is made and the account locked.
+	agree func(account string) error
+	work  func(e *apply.Engine, opt apply.Options) (*apply.Result, error)
+}
+
+// change opens what a run needs, has it done, and tells how it went.
+func (a *app) change(ctx context.Context, c *change) error {
+	exceptions, err := a.loadExceptions(c.exceptions, a.sys.Now(), nil)
+	if err != nil {
+		return asMisuse(err)
+	}
+	w, err := awsiam.OpenWriter(ctx, a.writerSettings(c.writerFlags))
 	if err != nil {
 		return err
 	}
@@ -165,7 +189,10 @@ func (a *app) change(ctx context.Context, f writerFlags, dry bool, fits func(acc
 	if err != nil {
 		return err
 	}
-	if err := fits(caller.Account.ID); err != nil {
+	if err := checkSkew(w); err != nil {
+		return err
+	}
+	if err := c.agree(caller.Account.ID); err != nil {
 		return err
 	}
 	db, err := a.openStore(ctx)
@@ -173,34 +200,54 @@ func (a *app) change(ctx context.Context, f writerFlags, dry bool, fits func(acc
 		return err
 	}
 	defer func() { _ = db.Close() }() // each entry was committed when it was written
-	bar := a.progress()
-	defer bar.stop()
 	e, err := a.engine(ctx, w, caller, db)
 	if err != nil {
 		return err
 	}
-	if !dry {
+	if !c.opt.DryRun {
 		release, err := db.Lock(ctx, caller.Account.ID, fmt.Sprintf("run %s, process %d on %s", e.RunID, e.PID, e.Host))
 		if err != nil {
 			return err
 		}
 		defer release()
 	}
+	c.opt.Excepted = func(rules []string, u *fact.User, k *fact.Key) *finding.Exception {
+		return exceptions.Covers(rules, &caller.Account, u, k)
+	}
+	bar := a.progress()
+	defer bar.stop()
 	done := 0
 	e.Told = func(s *journal.Step) {
 		done++
 		bar.show("steps", done, 0)
 		a.log().Info("step", "id", s.ID, "action", s.Action, "user", s.User, "status", s.Status())
 	}
-	result, err := work(e)
+	e.Doing = func(what string) { bar.show(what, 0, 0) }
+	result, err := c.work(e, c.opt)
 	bar.stop()
 	switch {
-	case result == nil && ctx.Err() != nil && !errors.Is(err, errNotConfirmed):
-		return &interrupted{"before the first step"}
+	case result == nil && ctx.Err() != nil:
+		return &exitError{ExitBroke, errors.New("interrupted before the first step: no key was changed")}
 	case result == nil:
 		return err
 	}
-	return errors.Join(err, a.tellRun(result, dry))
+	return a.tellRun(result, c.opt.DryRun, err)
+}
+
+// mostSkew is what AWS tolerates before it refuses signatures, less a margin.
+const mostSkew = 4 * time.Minute
+
+// checkSkew refuses a clock that is far off AWS's: the SDK signs by AWS's time then, and all seems well, but quiet periods
+// and ages would be measured by ours.
+func checkSkew(c interface{ Skew() (time.Duration, bool) }) error {
+	skew, ok := c.Skew()
+	if !ok || skew.Abs() <= mostSkew {
+		return nil
+	}
+	return &plan.Refusal{
+		Guard: plan.GuardClock, Why: fmt.Sprintf("this machine's clock is %s off AWS's", skew.Abs().Round(time.Second)),
+		Widen: "set it: ages and quiet periods are measured by it",
+	}
 }
 
 // engine wires the account and the journal.
@@ -238,7 +285,7 @@ func (a *app) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// newRunID sorts by time and is hard to guess twice: 20261122T093000Z-5f3a.
+// newRunID sorts by time and is hard to hit twice: 20261122T093000Z-5f3a1c.
 func newRunID(now time.Time) string {
 	var b [3]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -254,9 +301,10 @@ func (a *app) writerSettings(f writerFlags) awsiam.Settings {
 	return s
 }
 
-// tellRun writes what became of each step, then the line that names the run, and chooses the exit code.
-func (a *app) tellRun(r *apply.Result, dry bool) error {
-	opt := report.Options{MaskKeys: a.global.maskKeys, Color: a.color(a.sys.Stdout), Width: a.width()}
+// tellRun writes what became of each step, then the line that names the run, and chooses the exit code. broke is what
+// ended the run early, if anything did: the journal could not be written.
+func (a *app) tellRun(r *apply.Result, dry bool, broke error) error {
+	opt := a.reportOptions()
 	err := a.writeStdout(func(w io.Writer) error {
 		if err := report.WriteOutcome(w, r.Run, opt); err != nil {
 			return err
@@ -268,8 +316,8 @@ func (a *app) tellRun(r *apply.Result, dry bool) error {
 		_, err := fmt.Fprintf(w, "run %s\n", r.Run.ID)
 		return err
 	})
-	if err != nil {
-		return err
+	for _, why := range r.Unresolved {
+		a.warn("%s; its key is left alone", why)
 	}
 	if n := len(r.Rotations); n > 0 {
 		a.warn("%d keys of the plan need rotating, which apply does not do: keyreeve rules show key-age-30 lists the steps", n)
@@ -277,15 +325,25 @@ func (a *app) tellRun(r *apply.Result, dry bool) error {
 	if n := len(r.Undecided); n > 0 {
 		a.warn("%d users of the plan wait for a choice: keyreeve plan --keep KEYID", n)
 	}
-	if r.Interrupted {
-		a.say("interrupted: the step under way was finished; the same command goes on")
-		return &exitError{code: ExitBroke}
+	switch code := runCode(r.Run); {
+	case broke != nil:
+		return &exitError{max(code, ExitBroke), fmt.Errorf("the run ended early: %w\nhint: the next apply or undo looks at the account first", broke)}
+	case err != nil:
+		return err
+	case r.Interrupted && code != ExitPartly:
+		return &exitError{ExitBroke, errors.New("interrupted: the step under way was finished\nhint: the same command goes on")}
+	case code == ExitStale:
+		return &exitError{code, errors.New("the account moved since the plan: some steps were left alone\nhint: plan again")}
+	case code != ExitOK:
+		return &exitError{code: code}
+	default:
+		return nil
 	}
-	return runOutcome(r.Run)
 }
 
-// runOutcome is the exit code of a run: what failed wins over what was stale, that over what was refused.
-func runOutcome(run *journal.Run) error {
+// runCode is the exit code of a run: what failed wins over what was stale, that over what was refused. A step that was left
+// because of another one says what that one says.
+func runCode(run *journal.Run) int {
 	worst := ExitOK
 	rank := map[int]int{ExitOK: 0, ExitRefused: 1, ExitStale: 2, ExitPartly: 3}
 	for i := range run.Steps {
@@ -293,24 +351,17 @@ func runOutcome(run *journal.Run) error {
 		switch run.Steps[i].Status() {
 		case journal.StatusFailed, journal.StatusConflict, journal.StatusUnresolved, journal.StatusUnread:
 			code = ExitPartly
-		case journal.StatusStale, journal.StatusDependent:
+		case journal.StatusStale:
 			code = ExitStale
-		case journal.StatusRefused, journal.StatusUndecided, journal.StatusBeyond:
+		case journal.StatusRefused, journal.StatusBeyond:
 			code = ExitRefused
-		case journal.StatusPlanned, journal.StatusDone, journal.StatusAlready, journal.StatusNotDue:
+		default: // done, or not to be done now
 		}
 		if rank[code] > rank[worst] {
 			worst = code
 		}
 	}
-	switch worst {
-	case ExitOK:
-		return nil
-	case ExitStale:
-		return &exitError{ExitStale, errors.New("the account moved since the plan: some steps were left alone\nhint: plan again")}
-	default:
-		return &exitError{code: worst}
-	}
+	return worst
 }
 
 // errNotConfirmed ends a run that a person did not agree to.
@@ -320,6 +371,9 @@ var errNotConfirmed = &exitError{ExitRefused, errors.New("not confirmed: nothing
 func (a *app) mayAsk(agreed, stdinTaken bool) error {
 	if agreed || a.interactive() && !stdinTaken {
 		return nil
+	}
+	if stdinTaken {
+		return misuse("say --yes, or give the plan as a file", "standard input is the plan: nobody can be asked")
 	}
 	return misuse("look at the plan, then say --yes; --dry-run changes nothing", "there is no terminal to ask on")
 }
@@ -335,35 +389,39 @@ func (a *app) interactive() bool {
 	return onTerminal && errTerminal
 }
 
-// confirmed shows what will happen and asks for yes.
-func (a *app) confirmed(ctx context.Context, p *plan.Plan) bool {
+// confirm shows what will happen and asks for yes.
+func (a *app) confirm(ctx context.Context, p *plan.Plan) error {
 	opt := report.Options{MaskKeys: a.global.maskKeys, Color: a.color(a.sys.Stderr)}
 	if w, ok := terminal(a.sys.Stderr); ok {
 		opt.Width = w
 	}
 	if err := report.WritePlan(a.sys.Stderr, report.Text, p, opt, a.sys.Now().UTC(), 0); err != nil {
-		return false
+		return err
 	}
-	final := 0
+	final := false
 	for i := range p.Steps {
 		if s := &p.Steps[i]; !s.Reversible && !a.sys.Now().Before(s.NotBefore) {
-			if final == 0 {
+			if !final {
 				a.say("\nThese cannot be undone:")
 			}
-			final++
-			id := s.KeyID
-			if a.global.maskKeys {
-				id = report.Mask(id)
-			}
-			a.say("  %s %s of user %q", s.Action, id, s.User)
+			final = true
+			a.say("  %s %s of user %q", s.Action, s.KeyID, s.User)
 		}
 	}
 	return a.ask(ctx, "\nCarry out this plan? Only yes is accepted: ")
 }
 
-func (a *app) ask(ctx context.Context, question string) bool {
+// ask asks a question; what is not yes is an error.
+func (a *app) ask(ctx context.Context, question string) error {
 	_, _ = fmt.Fprint(a.sys.Stderr, question)
 	in := interruptible(ctx, func() (io.Reader, error) { return a.sys.Stdin, nil })
 	answer, _ := bufio.NewReader(in).ReadString('\n') // no answer is a no
-	return strings.TrimSpace(answer) == "yes"
+	switch {
+	case ctx.Err() != nil:
+		return &exitError{ExitBroke, errors.New("interrupted: nothing was changed")}
+	case strings.TrimSpace(answer) != "yes":
+		return errNotConfirmed
+	default:
+		return nil
+	}
 }

@@ -295,9 +295,6 @@ func (a *app) gapText(g fact.Gap, more int) string {
 	if more > 0 {
 		text += fmt.Sprintf("; and %d more of the kind", more)
 	}
-	if a.global.maskKeys {
-		text = report.Mask(text)
-	}
 	return text
 }
 

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/keyreeve/keyreeve/internal/credreport"
+	"github.com/keyreeve/keyreeve/internal/report"
 )
 
 // System is the part of the world that the program touches, so that a test can hold it in its hand.
@@ -137,7 +138,19 @@ func (a *app) sayError(err error) {
 // say writes a line for people, of printable text only: file names and answers of servers must not move the cursor.
 // Nothing can be done when standard error is gone.
 func (a *app) say(format string, args ...any) {
-	_, _ = fmt.Fprintln(a.sys.Stderr, strings.Map(printable, fmt.Sprintf(format, args...)))
+	text := strings.Map(printable, fmt.Sprintf(format, args...))
+	if a.global.maskKeys {
+		text = report.Mask(text)
+	}
+	_, _ = fmt.Fprintln(a.sys.Stderr, text)
+}
+
+// masked writes to w with key ids masked, one call of Write at a time: a line of the log is one.
+type masked struct{ w io.Writer }
+
+func (m masked) Write(b []byte) (int, error) {
+	_, err := io.WriteString(m.w, report.Mask(string(b)))
+	return len(b), err
 }
 
 func printable(r rune) rune {
@@ -188,8 +201,8 @@ func (a *app) root() *cobra.Command {
 		return misuse(fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%v", err)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.runsCommand(), a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(),
-		a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
+	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.runsCommand(),
+		a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	return root
 }
 
@@ -257,10 +270,14 @@ func (a *app) log() *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(a.global.logLevel)) // checked before any command runs
 	opt := &slog.HandlerOptions{Level: level}
-	if a.global.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(a.sys.Stderr, opt))
+	out := a.sys.Stderr
+	if a.global.maskKeys {
+		out = masked{out}
 	}
-	return slog.New(slog.NewTextHandler(a.sys.Stderr, opt))
+	if a.global.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(out, opt))
+	}
+	return slog.New(slog.NewTextHandler(out, opt))
 }
 
 // color tells whether what goes to w may be coloured.

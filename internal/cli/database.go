@@ -3,9 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
-	"os"
+	"io/fs"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,18 +38,17 @@ func (a *app) openStore(ctx context.Context) (*store.DB, error) {
 	return store.Open(ctx, url, store.Options{OnWrite: a.sys.OnWrite})
 }
 
-// openExisting is openStore for commands that only look: nil where there is no journal yet.
+// openExisting opens the journal for commands that only look, and leaves no trace: nil where there is none yet.
 func (a *app) openExisting(ctx context.Context) (*store.DB, error) {
 	url, err := a.database()
 	if err != nil {
 		return nil, err
 	}
-	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return nil, nil
-		}
+	db, err := store.OpenReader(ctx, url)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return a.openStore(ctx)
+	return db, err
 }
 
 // mustExist is openExisting for commands that make no sense without a journal.

@@ -90,7 +90,7 @@ func (a *app) serveDemo(ctx context.Context, cloud *fakeaws.Cloud) error {
 		return err
 	}
 	defer server.Close()
-	_, err = fmt.Fprintf(a.sys.Stdout, `export AWS_ENDPOINT_URL=%s AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=demo AWS_REGION=us-east-1
+	_, err = fmt.Fprintf(a.sys.Stdout, `export AWS_ENDPOINT_URL=%s AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=demo AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
 export XDG_STATE_HOME=$(mktemp -d)   # a journal of its own
 `, server.URL, cloud.Accounts()[0].Credential())
 	if err != nil {

@@ -125,6 +125,14 @@ func (a *app) checkWriter(ctx context.Context, f writerFlags, user string) []che
 	}
 	_, err = w.User(ctx, user)
 	checks = append(checks, check{name: "iam:GetUser", told: fmt.Sprintf("of %q", user), err: err})
+	_, err = w.Quarantined(ctx, caller.Account.Partition)
+	checks = append(checks, check{name: "iam:ListEntitiesForPolicy", told: "users with an exposed key", err: err})
+	keys, err := w.Keys(ctx, user)
+	checks = append(checks, check{name: "iam:ListAccessKeys", told: fmt.Sprintf("%d keys of %q", len(keys), user), err: err})
+	if len(keys) > 0 {
+		use, err := w.LastUse(ctx, keys[0].ID)
+		checks = append(checks, check{name: "iam:GetAccessKeyLastUsed", told: "last use of a key: " + use.At.String(), err: err})
+	}
 	told := fmt.Sprintf("allowed for %q; nothing was changed", user)
 	return append(checks, check{name: "iam:UpdateAccessKey", told: told, err: w.MaySetActive(ctx, user)},
 		check{name: "iam:DeleteAccessKey", told: told, err: w.MayDelete(ctx, user)})
@@ -154,9 +162,6 @@ func (a *app) checkAccount(ctx context.Context, r *awsiam.Reader) []check {
 	}
 	return append(checks, checkUser(ctx, r, first)...)
 }
-
-// mostSkew is what AWS tolerates before it refuses signatures, less a margin.
-const mostSkew = 4 * time.Minute
 
 // checkClock compares the clocks: ages are judged by ours, dates are AWS's.
 func (a *app) checkClock(r *awsiam.Reader) check {

@@ -56,8 +56,8 @@ func (a *app) planCommand() *cobra.Command {
 		Long: "plan reads the account live, user by user, judges it like audit, and says for every key that fails\n" +
 			"what to do about it, why, who may notice, and whether it can be taken back. It changes nothing:\n" +
 			"keyreeve apply carries out the file that --out names, after reading every key again.\n\n" +
-			"Keys are deactivated first. What the journal says was deactivated and has been quiet for\n" +
-			"--quiet is proposed for deletion. Where a user has several active keys, the one that is shown to\n" +
+			"Keys are deactivated first. What the journal says was deactivated and has been quiet for the\n" +
+			"--quiet-period is proposed for deletion. Where a user has several active keys, the one that is shown to\n" +
 			"work is kept; where more than one is in use, --keep decides. What cannot be planned is listed with\n" +
 			"its reason.",
 		Example: "  keyreeve plan --out plan.json\n" +
@@ -142,6 +142,11 @@ func (a *app) planRequest(f *planFlags) (*planRequest, error) {
 			return slices.ContainsFunc(f.users, func(pattern string) bool { return rule.MatchesUser(pattern, name, arn) })
 		}
 	}
+	if len(f.rules) > 0 && p.judge.Ruleset != nil {
+		for i := range p.judge.Ruleset.Rules {
+			p.make.Rules = append(p.make.Rules, p.judge.Ruleset.Rules[i].ID)
+		}
+	}
 	p.make.Grace = graceOf(p.judge.Ruleset)
 	if len(errs) > 0 {
 		return nil, asMisuse(errors.Join(errs...))
@@ -187,7 +192,8 @@ func (a *app) plan(ctx context.Context, p *planRequest) error {
 	if p.out != "" && len(made.Steps) > 0 && !a.global.quiet {
 		a.say("wrote %s; next: keyreeve apply %s", p.out, p.out)
 	}
-	if !result.Complete {
+	incomplete := slices.ContainsFunc(made.Accounts, func(acc plan.Account) bool { return !acc.Complete })
+	if !result.Complete || incomplete {
 		a.warn("the plan is incomplete: what was not read has no step")
 		return &exitError{code: ExitIncomplete}
 	}
@@ -216,6 +222,12 @@ func (a *app) makePlan(ctx context.Context, p *planRequest) (*plan.Plan, *findin
 			Guard: plan.GuardAccount, Why: fmt.Sprintf("the credentials reach account %s, not %s", s.Account.ID, p.account),
 			Widen: "name a profile of that account with --profile",
 		}
+	}
+	if err := checkSkew(r); err != nil {
+		return nil, nil, err
+	}
+	if p.make.Users != nil && s.UsersRead && !slices.ContainsFunc(s.Users, func(u fact.User) bool { return p.make.Users(u.Name, u.ARN) }) {
+		return nil, nil, misuse("a name, a glob such as 'ci-*', or an ARN, matched whole", "no user of account %s matches --user", s.Account.ID)
 	}
 	in := plan.Input{Version: a.version, Ruleset: p.judge.Ruleset.Name, Snapshot: s}
 	if in.Caller, err = r.Caller(ctx); err != nil {

@@ -26,7 +26,12 @@ func (a *app) runsCommand() *cobra.Command {
 		Example: "  keyreeve runs\n  keyreeve runs show 20261122T093000Z-5f3a1c -o json\n" +
 			"  keyreeve runs export --out journal.json && keyreeve runs verify journal.json",
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.listRuns(c.Context(), format, account, limit) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := refuseEmptyFlags(c); err != nil {
+				return err
+			}
+			return a.listRuns(c.Context(), format, account, limit)
+		},
 	}
 	c.Flags().StringVarP(&format, "output", "o", "text", "`FORMAT`: text, json")
 	c.Flags().StringVar(&account, "account", "", "only runs in the account `ID`")
@@ -43,6 +48,9 @@ func (a *app) listRuns(ctx context.Context, format, account string, limit int) e
 	}
 	if limit < 0 {
 		return misuse("use 0 for all", "--limit %d", limit)
+	}
+	if account != "" && !journal.IsAccount(account) {
+		return misuse("an account id has twelve digits", "--account %q", account)
 	}
 	var runs []journal.Run
 	db, err := a.openExisting(ctx)
@@ -94,6 +102,9 @@ func (a *app) runsExportCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := refuseEmptyFlags(c); err != nil {
 				return err
+			}
+			if a.global.maskKeys {
+				return misuse("leave out --mask-keys; runs show and runs show -o json can mask", "an export is evidence: with masked key ids its hashes would not hold")
 			}
 			return a.exportRuns(c.Context(), out)
 		},

@@ -32,6 +32,7 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //
 //	exit N keyreeve ARGS...   run, and expect that exit code
 //	fake deny|throttle|heal [ACTION]   the built-in company refuses that action from now on
+//	fake skew TIME            AWS's clock is that far ahead of this machine's, as its answers say
 //	fake calls N              at most N calls were made since the last `fake calls`
 //	fake writes N             exactly N calls changed the account since the last `fake writes`
 //	fake use|activate|deactivate|remove USER KEY   somebody does that
@@ -161,6 +162,10 @@ func fakeCommand(ts *testscript.TestScript, neg bool, args []string) {
 		cloud.Inject(fakeaws.Fault{Kind: fakeaws.Throttle, Action: action, Every: 3, Times: 3})
 	case "heal":
 		cloud.Heal()
+	case "skew":
+		by, err := time.ParseDuration(action)
+		ts.Check(err)
+		cloud.Set(fakeaws.Switches{Skew: by})
 	case "calls":
 		most, err := strconv.Atoi(action)
 		ts.Check(err)

@@ -48,7 +48,7 @@ func blank(data []byte) bool {
 }
 
 // loadExceptions reads the accepted risks of the settings file and those of a file of their own.
-// Each rule that they name must be one of rs or of the catalogue; rs may be nil.
+// Each rule that they name must be one of rs or of the catalogue; where rs is nil, names are not checked.
 func (a *app) loadExceptions(file string, asOf time.Time, rs *rule.Ruleset) (*rule.Exceptions, error) {
 	path, data, err := a.settingsFile()
 	if err != nil {
@@ -75,8 +75,8 @@ func (a *app) loadExceptions(file string, asOf time.Time, rs *rule.Ruleset) (*ru
 		}
 	}
 	all := rule.MergeExceptions(lists...)
-	if rs == nil {
-		rs = &rule.Ruleset{}
+	if rs == nil { // they may name a rule of a ruleset that is not at hand
+		return all, nil
 	}
 	return all, all.Check(rs)
 }

@@ -96,6 +96,7 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/xml")
 	w.Header().Set("X-Amzn-Requestid", a.id)
+	w.Header().Set("Date", time.Now().Add(c.skew()).UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Length", fmt.Sprint(len(a.body)))
 	if a.short {
 		a.body = a.body[:len(a.body)/2]
@@ -140,6 +141,12 @@ func (c *Cloud) enter(ctx context.Context, action string) error {
 		c.leave()
 		return ctx.Err()
 	}
+}
+
+func (c *Cloud) skew() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.switches.Skew
 }
 
 func (c *Cloud) leave() {

@@ -67,7 +67,7 @@ func out(e *Entry, why string) error {
 // add takes an entry that the run admits.
 func (r *Run) add(e *Entry) {
 	if e.Kind == End {
-		r.EndedAt = e.At
+		r.EndedAt, r.EndNote = e.At, e.Note
 		return
 	}
 	if i := slices.IndexFunc(r.Steps, func(s Step) bool { return s.ID == e.Step }); i >= 0 {

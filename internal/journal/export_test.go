@@ -22,14 +22,14 @@ func story() []journal.Entry {
 	first, second := sample("run-1", 2), sample("run-2", 1)
 	second.Kind, second.Undoes = journal.Undo, "run-1"
 	second.Steps[0].Action, second.Steps[0].From = journal.Activate, journal.Inactive
-	second.StartedAt = noon.Add(time.Hour)
+	second.StartedAt, second.Steps[0].LastUsed = noon.Add(time.Hour), time.Time{} // never
 	return chained(
 		journal.Entry{Run: "run-1", Kind: journal.Begin, At: noon, Data: journal.Record(&first)},
 		journal.Entry{Run: "run-1", Step: "step0", Kind: journal.Intent, Note: "deactivate <key> & wait"},
 		journal.Entry{Run: "run-1", Step: "step0", Kind: journal.Outcome, Result: journal.OK, Note: "é \u2028 \""},
 		journal.Entry{Run: "run-1", Step: "step0", Kind: journal.Verification, Result: journal.Unseen},
 		journal.Entry{Run: "run-1", Step: "step1", Kind: journal.Left, Result: journal.Stale},
-		journal.Entry{Run: "run-1", Kind: journal.End},
+		journal.Entry{Run: "run-1", Kind: journal.End, Note: "it died; found by run run-2"},
 		journal.Entry{Run: "run-1", Step: "step0", Kind: journal.Verification, Result: journal.Shows},
 		journal.Entry{Run: "run-2", Kind: journal.Begin, At: noon.Add(time.Hour), Data: journal.Record(&second)},
 		journal.Entry{Run: "run-2", Step: "step0", Kind: journal.Intent},
@@ -338,6 +338,9 @@ func TestRecord_isReadBackAsItWas(t *testing.T) {
 			s.Action, s.From = rapid.SampledFrom(journal.Actions()).Draw(t, "action"), rapid.SampledFrom(journal.States()).Draw(t, "from")
 			s.Rules = rapid.SliceOf(rapid.String()).Draw(t, "rules")
 			s.User = rapid.StringN(1, 10, -1).Draw(t, "user")
+			if rapid.Bool().Draw(t, "never used") {
+				s.LastUsed = time.Time{}
+			}
 		}
 		data := journal.Record(&r)
 		got, err := journal.ReadRecord(data)
@@ -352,10 +355,35 @@ func TestRecord_isReadBackAsItWas(t *testing.T) {
 		}
 	})
 	r := sample("run-1", 1)
-	for _, bad := range []string{``, `{}`, `null`, `[]`, string(journal.Record(&r)) + `{}`, strings.Replace(string(journal.Record(&r)), `"host"`, `"secret":"x","host"`, 1)} {
+	body := string(journal.Record(&r))
+	used := `"last_used_at":"` + journal.Stamp(r.Steps[0].LastUsed) + `"`
+	for _, bad := range []string{
+		``, `{}`, `null`, `[]`, body + `{}`, strings.Replace(body, `"host"`, `"secret":"x","host"`, 1), strings.Replace(body, used, `"last_used_at":""`, 1),
+		strings.Replace(body, used, `"last_used_at":"0001-01-01T00:00:00.000000Z"`, 1), strings.Replace(body, used, `"last_used_at":0`, 1),
+	} {
 		if got, err := journal.ReadRecord(json.RawMessage(bad)); err == nil {
 			t.Errorf("%q is taken for %+v", bad, got)
 		}
+	}
+}
+
+func TestRecord_saysNullForAKeyThatWasNeverUsed(t *testing.T) {
+	r := sample("run-1", 2)
+	r.Steps[1].LastUsed = time.Time{}
+	for _, want := range []string{`"last_used_at":"2026-03-01T12:00:00.123456Z"`, `"last_used_at":null`} {
+		if body := string(journal.Record(&r)); strings.Count(body, want) != 1 {
+			t.Errorf("no %s in %s", want, body)
+		}
+	}
+}
+
+func TestFold_tellsHowARunEnded(t *testing.T) {
+	runs, err := journal.Fold(story())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(runs) != 2 || runs[0].EndNote != "it died; found by run run-2" || runs[0].EndedAt.IsZero() || runs[1].EndNote != "" {
+		t.Errorf("runs %+v", runs)
 	}
 }
 

@@ -90,6 +90,7 @@ type Run struct {
 	PID       int    // the process
 	StartedAt time.Time
 	EndedAt   time.Time // zero: it is under way, or it died
+	EndNote   string    // of its end entry: what ended it, other than that all was tried; may be empty
 	Steps     []Step    // in the order in which they were to be carried out
 }
 
@@ -101,11 +102,12 @@ type Step struct {
 	UserID     string // unique id (AIDA...) that the user must have
 	KeyID      string
 	KeyCreated time.Time
-	From       State    // the state that the key must be in before the change
-	Because    []string // ids of the verdicts that asked for it
-	Rules      []string // ids of their rules
-	Then       Action   // Delete: to be deleted once it has been quiet for long enough; else empty
-	Entries    []Entry  // in the order of Seq
+	LastUsed   time.Time // of the key, as it was when the step was decided on; zero: never
+	From       State     // the state that the key must be in before the change
+	Because    []string  // ids of the verdicts that asked for it
+	Rules      []string  // ids of their rules
+	Then       Action    // Delete: to be deleted once it has been quiet for long enough; else empty
+	Entries    []Entry   // in the order of Seq
 }
 
 // EntryKind says what an entry records.
@@ -146,7 +148,6 @@ const (
 	Dependent Result = "dependent" // a step that it depends on was not done
 	NotDue    Result = "not-due"   // its time has not come
 	Already   Result = "already"   // an earlier run of the same plan did it, or the key is in that state already
-	Undecided Result = "undecided" // nobody has chosen yet
 	Beyond    Result = "beyond"    // not something that this kind of run can do, such as bringing back a deleted key
 )
 
@@ -158,7 +159,7 @@ func (k EntryKind) Results() []Result {
 	case Verification:
 		return []Result{Shows, Unmoved, Other, Unseen}
 	case Left:
-		return []Result{Refused, Stale, Unread, Dependent, NotDue, Already, Undecided, Beyond}
+		return []Result{Refused, Stale, Unread, Dependent, NotDue, Already, Beyond}
 	default:
 		return nil
 	}
@@ -179,7 +180,6 @@ const (
 	StatusDependent  Status = "skipped"      // not tried: a step that it depends on was not done
 	StatusNotDue     Status = "not-due"      // not tried: its time has not come
 	StatusAlready    Status = "already-done" // not tried: it was done before
-	StatusUndecided  Status = "undecided"    // not tried: nobody has chosen
 	StatusBeyond     Status = "not-possible" // not tried: this kind of run cannot do it
 )
 
@@ -187,7 +187,7 @@ const (
 func Statuses() []Status {
 	return []Status{
 		StatusPlanned, StatusDone, StatusUnresolved, StatusFailed, StatusConflict, StatusStale, StatusUnread,
-		StatusRefused, StatusDependent, StatusNotDue, StatusAlready, StatusUndecided, StatusBeyond,
+		StatusRefused, StatusDependent, StatusNotDue, StatusAlready, StatusBeyond,
 	}
 }
 
@@ -233,8 +233,6 @@ func (r Result) left() Status {
 		return StatusNotDue
 	case Already:
 		return StatusAlready
-	case Undecided:
-		return StatusUndecided
 	case Beyond:
 		return StatusBeyond
 	default:
@@ -251,16 +249,19 @@ func (s *Step) Last() string {
 }
 
 // DoneAt is when the step was seen done; the zero time unless it is StatusDone.
-func (s *Step) DoneAt() time.Time {
+func (s *Step) DoneAt() time.Time { return s.seen().At }
+
+// seen is the entry that saw the step done; a zero one unless it is StatusDone.
+func (s *Step) seen() Entry {
 	if s.Status() != StatusDone {
-		return time.Time{}
+		return Entry{}
 	}
 	for _, e := range slices.Backward(s.Entries) {
 		if e.Kind == Verification && e.Result == Shows {
-			return e.At
+			return e
 		}
 	}
-	return time.Time{}
+	return Entry{}
 }
 
 // IntendedAt is when the step was last tried; the zero time if it never was.
@@ -280,14 +281,15 @@ type Change struct {
 	Step    Step   // without its entries
 	State   State  // in which the key was left
 	At      time.Time
-	Undoing bool // made by an undo
+	Seq     int64 // of the entry that saw it
+	Undoing bool  // made by an undo
 }
 
 // Book is what the journal knows of one account when a run begins.
 type Book struct {
 	Changes    map[string]Change // by access key id
 	Unresolved []Open            // oldest first
-	Latest     time.Time         // of all entries; zero for an empty journal
+	Dead       []string          // ids of runs without an end, oldest first: whoever holds the lock knows that they died
 }
 
 // Open is a step that was tried and not seen since.
@@ -297,23 +299,21 @@ type Open struct {
 }
 
 // Read makes the book of one account out of its runs, which must stand in the order in which they began.
-// Latest is that of these runs.
 func Read(runs []Run) Book {
 	b := Book{Changes: map[string]Change{}}
 	for i := range runs {
 		r := &runs[i]
+		if r.EndedAt.IsZero() {
+			b.Dead = append(b.Dead, r.ID)
+		}
 		for j := range r.Steps {
 			s := &r.Steps[j]
-			for _, e := range s.Entries {
-				if e.At.After(b.Latest) {
-					b.Latest = e.At
-				}
-			}
 			switch s.Status() {
 			case StatusDone:
-				c := Change{Run: r.ID, Plan: r.Plan, Step: *s, State: s.Action.Leaves(), At: s.DoneAt(), Undoing: r.Kind == Undo}
+				seen := s.seen()
+				c := Change{Run: r.ID, Plan: r.Plan, Step: *s, State: s.Action.Leaves(), At: seen.At, Seq: seen.Seq, Undoing: r.Kind == Undo}
 				c.Step.Entries = nil
-				if old, ok := b.Changes[s.KeyID]; !ok || !old.At.After(c.At) {
+				if old, ok := b.Changes[s.KeyID]; !ok || old.Seq < c.Seq { // by the chain: clocks may step back
 					b.Changes[s.KeyID] = c
 				}
 			case StatusUnresolved:
@@ -322,9 +322,6 @@ func Read(runs []Run) Book {
 				b.Unresolved = append(b.Unresolved, Open{&alone, *s})
 			default:
 			}
-		}
-		if r.StartedAt.After(b.Latest) {
-			b.Latest = r.StartedAt
 		}
 	}
 	return b

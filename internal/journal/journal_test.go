@@ -53,7 +53,6 @@ func TestStatus_followsFromTheEntries(t *testing.T) {
 		{"skipped", entries{left(journal.Dependent)}, journal.StatusDependent},
 		{"not due", entries{left(journal.NotDue)}, journal.StatusNotDue},
 		{"done before", entries{left(journal.Already)}, journal.StatusAlready},
-		{"not chosen", entries{left(journal.Undecided)}, journal.StatusUndecided},
 		{"not possible", entries{left(journal.Beyond)}, journal.StatusBeyond},
 	} {
 		s := journal.Step{Entries: test.entries}
@@ -130,7 +129,7 @@ func sample(id string, steps int) journal.Run {
 	for i := range steps {
 		r.Steps = append(r.Steps, journal.Step{
 			ID: fmt.Sprintf("step%d", i), Action: journal.Deactivate, User: "u<&>é", UserID: "AIDA", KeyID: fmt.Sprintf("AKIA%d", i),
-			KeyCreated: noon.AddDate(-1, 0, 0), From: journal.Active, Because: []string{"0123456789abcdef"}, Rules: []string{"key-age"},
+			KeyCreated: noon.AddDate(-1, 0, 0), LastUsed: noon.AddDate(0, 0, -i), From: journal.Active, Because: []string{"0123456789abcdef"}, Rules: []string{"key-age"},
 			Then: journal.Delete,
 		})
 	}
@@ -171,6 +170,12 @@ func TestStatus_neverGuessesWhatBecameOfAnIntent(t *testing.T) {
 func TestRead_listsEachStepAsItsStatusSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		runs := []journal.Run{draw(t, "run-1"), draw(t, "run-2")}
+		var dead []string
+		for i := range runs {
+			if runs[i].EndedAt.IsZero() {
+				dead = append(dead, runs[i].ID)
+			}
+		}
 		for i := range runs[1].Steps {
 			runs[1].Steps[i].KeyID = fmt.Sprintf("AKIB%d", i)
 		}
@@ -191,10 +196,44 @@ func TestRead_listsEachStepAsItsStatusSays(t *testing.T) {
 				}
 			}
 		}
+		if !slices.Equal(book.Dead, dead) {
+			t.Fatalf("dead %q, want %q", book.Dead, dead)
+		}
 		if len(book.Changes) != done || len(book.Unresolved) != open {
 			t.Fatalf("%d changes and %d unresolved, want %d and %d", len(book.Changes), len(book.Unresolved), done, open)
 		}
 	})
+}
+
+// In each case the clock says something else than the chain about which change is the later one.
+func TestRead_takesTheLaterChangeOfTheChainWhateverTheClocksSay(t *testing.T) {
+	done := func(r *journal.Run, seq int64, at time.Time) journal.Run {
+		r.Steps[0].Entries = []journal.Entry{
+			{Seq: seq, Run: r.ID, Step: "step0", Kind: journal.Intent, At: at},
+			{Seq: seq + 1, Run: r.ID, Step: "step0", Kind: journal.Outcome, Result: journal.OK, At: at},
+			{Seq: seq + 2, Run: r.ID, Step: "step0", Kind: journal.Verification, Result: journal.Shows, At: at},
+		}
+		return *r
+	}
+	for name, test := range map[string]struct {
+		applySeq, undoSeq int64
+		undoAt            time.Time
+		want              string
+		state             journal.State
+	}{
+		"the clock steps back before the undo":          {2, 7, noon.Add(-time.Hour), "run-2", journal.Active},
+		"two at the same instant":                       {2, 7, noon, "run-2", journal.Active},
+		"the clock goes on":                             {2, 7, noon.Add(time.Hour), "run-2", journal.Active},
+		"the step of the first run is found done later": {12, 7, noon.Add(time.Hour), "run-1", journal.Inactive},
+	} {
+		apply, undo := sample("run-1", 1), sample("run-2", 1)
+		undo.Kind, undo.Undoes, undo.Steps[0].Action, undo.Steps[0].From = journal.Undo, "run-1", journal.Activate, journal.Inactive
+		book := journal.Read([]journal.Run{done(&apply, test.applySeq, noon), done(&undo, test.undoSeq, test.undoAt)})
+		c := book.Changes["AKIA0"]
+		if c.Run != test.want || c.State != test.state || c.Undoing != (test.want == "run-2") || c.Seq != max(test.applySeq, test.undoSeq)+2 || c.Step.Entries != nil {
+			t.Errorf("%s: change %+v, want that of %s", name, c, test.want)
+		}
+	}
 }
 
 func TestAdmits_takesNoIntentWhileAnotherOneIsOpen(t *testing.T) {

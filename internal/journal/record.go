@@ -33,6 +33,7 @@ type recordStep struct {
 	UserID     string   `json:"user_id"`
 	KeyID      string   `json:"key_id"`
 	KeyCreated string   `json:"key_created_at"`
+	LastUsed   *string  `json:"last_used_at"` // null: never
 	From       State    `json:"from"`
 	Because    []string `json:"because"`
 	Rules      []string `json:"rules"`
@@ -50,7 +51,7 @@ func Record(run *Run) json.RawMessage {
 		s := &run.Steps[i]
 		r.Steps = append(r.Steps, recordStep{
 			ID: s.ID, Action: s.Action, User: s.User, UserID: s.UserID, KeyID: s.KeyID, KeyCreated: Stamp(s.KeyCreated),
-			From: s.From, Because: list(s.Because), Rules: list(s.Rules), Then: s.Then,
+			LastUsed: stampOrNull(s.LastUsed), From: s.From, Because: list(s.Because), Rules: list(s.Rules), Then: s.Then,
 		})
 	}
 	body, err := json.Marshal(r)
@@ -58,6 +59,15 @@ func Record(run *Run) json.RawMessage {
 		return nil // cannot be: strings and numbers only
 	}
 	return body
+}
+
+// stampOrNull is null for the zero time.
+func stampOrNull(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	text := Stamp(t)
+	return &text
 }
 
 // list is never null in JSON.
@@ -85,6 +95,16 @@ func ReadRecord(data json.RawMessage) (*Run, error) {
 		errs = append(errs, err)
 		return t
 	}
+	ever := func(text *string) time.Time {
+		if text == nil {
+			return time.Time{}
+		}
+		t := at(*text)
+		if t.IsZero() { // null says never; two ways to say it would be two records of one run
+			errs = append(errs, fmt.Errorf("last used at %q", *text))
+		}
+		return t
+	}
 	run := &Run{
 		ID: r.ID, Kind: r.Kind, Account: r.Account, Caller: r.Caller, Plan: r.Plan, Undoes: r.Undoes,
 		Version: r.Version, Host: r.Host, PID: r.PID, StartedAt: at(r.StartedAt),
@@ -93,7 +113,7 @@ func ReadRecord(data json.RawMessage) (*Run, error) {
 		s := &r.Steps[i]
 		run.Steps = append(run.Steps, Step{
 			ID: s.ID, Action: s.Action, User: s.User, UserID: s.UserID, KeyID: s.KeyID, KeyCreated: at(s.KeyCreated),
-			From: s.From, Because: some(s.Because), Rules: some(s.Rules), Then: s.Then,
+			LastUsed: ever(s.LastUsed), From: s.From, Because: some(s.Because), Rules: some(s.Rules), Then: s.Then,
 		})
 	}
 	if err := errors.Join(errs...); err != nil {

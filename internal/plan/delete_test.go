@@ -181,6 +181,31 @@ func TestMake_followsTheUndoOfAnUndoToo(t *testing.T) {
 	}
 }
 
+// A use shows late: also one from before the deactivation stops the deletion when nobody knew of it then.
+func TestMake_neverDeletesAKeyWhoseUseShowedLate(t *testing.T) {
+	for name, used := range map[string]time.Duration{"before": 8*day + 10*time.Minute, "since": 8*day - time.Minute} {
+		s := about(user("ana", off(key("A", 100*day, used)))).changed("ana", "A", journal.Deactivate, journal.Delete, 8*day)
+		c := s.in.Changes["A"]
+		c.Step.LastUsed = time.Time{} // as the plan of the deactivation knew it
+		s.in.Changes["A"] = c
+		p := s.want(t, "- used ana A")
+		if p.LeftOut[0].Hint == "" {
+			t.Errorf("%s: no hint", name)
+		}
+		c.Step.LastUsed = now.Add(-used) // it was known, and somebody let the key go all the same
+		s.in.Changes["A"] = c
+		s.want(t, "delete ana A")
+	}
+}
+
+func TestMake_followsUpOnlyWhatTheChosenRulesAskedFor(t *testing.T) {
+	s := about(user("ana", off(key("A", 100*day, never)))).changed("ana", "A", journal.Deactivate, journal.Delete, 8*day)
+	s.opt.Rules = []string{"multiple-active-keys"}
+	s.want(t)
+	s.opt.Rules = []string{"multiple-active-keys", "key-never-used"}
+	s.want(t, "delete ana A")
+}
+
 // Three tiers of one kind that fail at once are one reason: the one that weighs most, and of equal ones the last.
 func TestMake_saysOnceWhyWhereTiersOfOneKindFail(t *testing.T) {
 	s := about(user("ana", key("A", 100*day, hour)))

@@ -106,9 +106,13 @@ func (s *story) changed(name, keyID string, action, then journal.Action, ago tim
 	for _, u := range s.in.Snapshot.Users {
 		for _, k := range u.Keys {
 			if u.Name == name && k.ID == keyID {
+				known := k.LastUsed.At.Time()
+				if known.After(now.Add(-ago)) {
+					known = time.Time{}
+				}
 				s.in.Changes[keyID] = journal.Change{
 					Run: "run1", State: action.Leaves(), At: now.Add(-ago), Step: journal.Step{
-						Action: action, User: name, UserID: u.ID, KeyID: keyID, KeyCreated: k.Created.Time(), Then: then,
+						Action: action, User: name, UserID: u.ID, KeyID: keyID, KeyCreated: k.Created.Time(), LastUsed: known, Then: then,
 						Because: []string{"old/" + keyID}, Rules: []string{"key-never-used"},
 					},
 				}

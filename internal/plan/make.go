@@ -51,6 +51,9 @@ type Options struct {
 
 	Only  []string                    // ids of steps, or prefixes of 4 characters or more that mean one; empty: all
 	Users func(name, arn string) bool // whom the plan may speak of; nil: all
+	// Rules are the ids of the rules that somebody narrowed the plan to: a deletion that follows an earlier step is planned
+	// only if one of them had asked for that. Empty: all.
+	Rules []string
 }
 
 // Validate reports every mistake at once, as an InputError.

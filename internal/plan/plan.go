@@ -43,7 +43,7 @@ type Plan struct {
 	Schema    string    `json:"schema"`
 	Tool      Tool      `json:"tool"`
 	CreatedAt time.Time `json:"created_at"`
-	AsOf      time.Time `json:"as_of"` // judged as if it were then; that of CreatedAt or later steps of the clock
+	AsOf      time.Time `json:"as_of"` // judged as if it were then
 	Ruleset   string    `json:"ruleset"`
 	Terms     Terms     `json:"terms"`
 	Accounts  []Account `json:"accounts"` // those that were read; one, until a plan can span an organisation
@@ -150,7 +150,7 @@ const (
 	GuardAccount    Guard = "wrong-account"   // the credentials reach another account
 	GuardPermission Guard = "permission"      // the credentials may not do it
 	GuardBusy       Guard = "busy"            // another run works on the account
-	GuardClock      Guard = "clock"           // this machine's clock is behind the journal
+	GuardClock      Guard = "clock"           // this machine's clock is far off AWS's
 )
 
 // Guards lists every Guard.

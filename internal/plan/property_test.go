@@ -248,7 +248,7 @@ func checkDeletion(t *rapid.T, s *story, st *plan.Step, k *fact.Key) {
 	case k.Active:
 		ok = s.opt.DeleteNow && k.LastUsed.At.Never() && s.opt.AsOf.Sub(k.Created.Time()) >= 7*day && !st.NotBefore.Before(now)
 	case ours:
-		ok = !st.NotBefore.Before(c.At.Add(7*day)) && !k.LastUsed.At.Time().After(c.At)
+		ok = !st.NotBefore.Before(c.At.Add(7*day)) && !k.LastUsed.At.Time().After(c.Step.LastUsed)
 	default:
 		ok = s.opt.TrustInactive && !k.LastUsed.At.Time().After(s.opt.AsOf.Add(-7*day)) && !st.NotBefore.Before(now)
 	}

@@ -105,7 +105,7 @@ func (w *work) inactive(k *fact.Key, asked []*finding.Verdict) {
 	c, known := w.change(k)
 	ours := known && c.State == journal.Inactive
 	d := &draft{user: w.u, key: k, action: Delete, verdicts: asked, notBefore: w.due()}
-	if ours && c.Step.Then == journal.Delete {
+	if ours && c.Step.Then == journal.Delete && w.chosen(c.Step.Rules) {
 		d.before = &c.Step
 	}
 	if d.before == nil && !slices.ContainsFunc(asked, func(v *finding.Verdict) bool { return v.Remedy == finding.Delete }) {
@@ -131,6 +131,11 @@ func (w *work) inactive(k *fact.Key, asked []*finding.Verdict) {
 	w.quietByTrust(d, latest, what)
 }
 
+// chosen tells whether the plan may speak of what these rules asked for.
+func (w *work) chosen(rules []string) bool {
+	return len(w.opt.Rules) == 0 || slices.ContainsFunc(rules, func(id string) bool { return slices.Contains(w.opt.Rules, id) })
+}
+
 // only is the draft as it concerns one verdict.
 func (d *draft) only(v *finding.Verdict) *draft {
 	one := *d
@@ -151,8 +156,13 @@ func (w *work) change(k *fact.Key) (journal.Change, bool) {
 
 // quietByJournal holds the deletion back until the key was inactive for the quiet period.
 func (w *work) quietByJournal(d *draft, c journal.Change) {
-	if use := d.key.LastUsed; use.At.Known() && use.At.After(fact.At(c.At)) {
-		w.leave(GuardUsed, d, "it was deactivated "+minute(c.At)+", and used since: "+minute(use.At.Time())+by(use),
+	// A use shows late: one that nobody saw when the key was deactivated counts, also where it happened before.
+	if use := d.key.LastUsed; use.At.Known() && use.At.Compare(fact.At(c.Step.LastUsed)) > 0 {
+		when := "used since"
+		if !use.At.After(fact.At(c.At)) {
+			when = "used shortly before, which did not show then"
+		}
+		w.leave(GuardUsed, d, "it was deactivated "+minute(c.At)+", and "+when+": "+minute(use.At.Time())+by(use),
 			"find out who used it; once switched on and deactivated by keyreeve again, its quiet period begins anew")
 		return
 	}

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -53,18 +52,12 @@ func WritePlan(w io.Writer, f Format, p *plan.Plan, o Options, now time.Time, li
 // planText lays out a plan: an account at a time, its users with their steps, what was left out, the sum.
 type planText struct {
 	page
-	plan   *plan.Plan
-	now    time.Time
-	hide   *strings.Replacer // masks the plan's key ids; nil: shown in full
-	key    int               // columns of the widest key id
-	age    int               // and of the longest age
-	counts planCounts
-}
-
-type planCounts struct {
-	deactivate, remove, rotate, undecided int
-	waiting                               int // decided, and not due yet
-	due                                   int // apply would change a key now; a rotation is not begun by apply
+	plan *plan.Plan
+	now  time.Time
+	hide *strings.Replacer // masks the plan's key ids; nil: shown in full
+	left []plan.LeftOut    // as it is shown
+	key  int               // columns of the widest key id
+	age  int               // and of the longest age
 }
 
 // hider masks each key id of the plan wherever it stands, also one that does not look like an id.
@@ -102,7 +95,6 @@ func (t *planText) write(limit int) {
 	p := t.plan
 	for i := range p.Steps {
 		s := &p.Steps[i]
-		t.counts.add(s, t.now)
 		t.key = max(t.key, lipgloss.Width(t.keyOf(s)))
 		t.age = max(t.age, len(t.ageOf(s)))
 	}
@@ -118,30 +110,10 @@ func (t *planText) write(limit int) {
 	for i := range p.Accounts {
 		t.account(&p.Accounts[i])
 	}
+	t.left = merged(p.LeftOut)
 	t.leftOut()
 	t.blank()
 	t.sum(limit)
-}
-
-func (c *planCounts) add(s *plan.Step, now time.Time) {
-	late := s.NotBefore.After(now)
-	switch {
-	case s.Open():
-		c.undecided++
-		return
-	case s.Action == plan.Delete:
-		c.remove++
-	case s.Action == plan.Rotate:
-		c.rotate++
-	default:
-		c.deactivate++
-	}
-	switch {
-	case late:
-		c.waiting++
-	case s.Action != plan.Rotate:
-		c.due++
-	}
 }
 
 func (t *planText) account(a *plan.Account) {
@@ -301,7 +273,7 @@ func wayBack(s *plan.Step) (string, tone) {
 
 // sum ends the text: what the plan comes to, and what stands in its way.
 func (t *planText) sum(limit int) {
-	c, left := t.counts, len(t.plan.LeftOut)
+	c, left := t.plan.Counts(), len(t.left)
 	complete := !slices.ContainsFunc(t.plan.Accounts, func(a plan.Account) bool { return !a.Complete })
 	switch {
 	case len(t.plan.Steps)+left == 0 && complete:
@@ -309,192 +281,51 @@ func (t *planText) sum(limit int) {
 	case len(t.plan.Steps)+left == 0:
 		t.line(0, 2, piece{"Nothing to do in what was read, and not everything was: see INCOMPLETE above.", warn})
 	default:
-		t.line(0, 2, piece{"Plan:", strong}, piece{c.text(left), strong})
+		t.line(0, 2, piece{"Plan:", strong}, piece{t.comesTo(c), strong})
 	}
 	if !complete && len(t.plan.Steps)+left > 0 {
 		t.line(0, 2, piece{"INCOMPLETE", bad}, piece{"Not everything was read: there may be more to do than this plan says.", strong})
 	}
-	if c.undecided > 0 {
+	if c.Undecided > 0 {
 		t.line(0, 2, piece{"undecided:", warn}, piece{"apply leaves it as it is; plan again with --keep KEYID to decide.", normal})
 	}
-	if limit > 0 && c.due > limit {
+	if due := len(t.plan.Due(t.now)); limit > 0 && due > limit {
 		t.line(0, 2, piece{"limit:", warn}, piece{fmt.Sprintf(
 			"apply allows %s a run in this account, and %s are due now: --max-steps %d allows them all, --only narrows the plan.",
-			plural(limit, "step"), number(c.due), c.due), normal})
+			plural(limit, "step"), number(due), due), normal})
 	}
 	if len(t.plan.Steps) > 1 {
 		t.line(0, 2, piece{"hint:", faint}, piece{"keyreeve plan --only " + t.show(t.plan.Steps[0].ID) + " plans that step alone", normal})
 	}
 }
 
-func (c planCounts) text(left int) string {
+// comesTo is 12 to deactivate, 2 to delete (cannot be undone); 4 left out.
+func (t *planText) comesTo(c plan.Counts) string {
 	var parts []string
 	add := func(n int, what string) {
 		if n > 0 {
 			parts = append(parts, number(n)+" "+what)
 		}
 	}
-	add(c.deactivate, "to deactivate")
-	add(c.remove, "to delete (cannot be undone)")
-	add(c.rotate, "to rotate")
-	add(c.undecided, "undecided")
+	add(c.Deactivate, "to deactivate")
+	add(c.Delete, "to delete (cannot be undone)")
+	add(c.Rotate, "to rotate")
+	add(c.Undecided, "undecided")
 	text := strings.Join(parts, ", ")
 	if text == "" {
 		text = "nothing to carry out"
 	}
-	if c.waiting > 0 {
-		text += "; " + number(c.waiting) + " of them not due yet"
+	waiting := 0 // rotations too
+	for i := range t.plan.Steps {
+		if s := &t.plan.Steps[i]; !s.Open() && s.NotBefore.After(t.now) {
+			waiting++
+		}
 	}
-	if left > 0 {
-		text += "; " + number(left) + " left out"
+	if waiting > 0 {
+		text += "; " + number(waiting) + " of them not due yet"
+	}
+	if len(t.left) > 0 {
+		text += "; " + number(len(t.left)) + " left out"
 	}
 	return text + "."
-}
-
-// leftOut tells what fails and has no step, guard by guard, those of most weight first.
-func (t *planText) leftOut() {
-	if len(t.plan.LeftOut) == 0 {
-		return
-	}
-	t.blank()
-	t.heading(strong, "Left out")
-	by := map[plan.Guard][]*plan.LeftOut{}
-	guards := plan.Guards()
-	for i := range t.plan.LeftOut {
-		l := &t.plan.LeftOut[i]
-		by[l.Guard] = append(by[l.Guard], l)
-		if !slices.Contains(guards, l.Guard) {
-			guards = append(guards, l.Guard)
-		}
-	}
-	for _, g := range guards {
-		if len(by[g]) > 0 {
-			t.guard(g, by[g])
-		}
-	}
-}
-
-// leftLines is about how many lines a guard gets; what does not fit is counted, and -o json has it.
-const leftLines = 10
-
-func (t *planText) guard(g plan.Guard, items []*plan.LeftOut) {
-	title, tn := guardTitle(g)
-	t.line(2, 4, piece{title + ":", tn}, piece{number(len(items)), tn}, piece{"(" + t.show(string(g)) + ")", faint})
-	groups := t.alike(items)
-	hint := groups[0].hint // one that all share is given once
-	shared := !slices.ContainsFunc(groups, func(gr leftGroup) bool { return gr.general != groups[0].general })
-	if len(groups) > 1 {
-		hint = groups[0].general
-	}
-	lines, shown := 0, 0
-	for i, gr := range groups {
-		if shared {
-			gr.hint = ""
-		}
-		block := t.leftBlock(gr)
-		lines += strings.Count(block, "\n")
-		if i > 0 && lines > leftLines {
-			break
-		}
-		shown += len(gr.names)
-		t.put(block)
-	}
-	if rest := len(items) - shown; rest > 0 {
-		t.line(4, 6, piece{"and " + number(rest) + " more, all in -o json", faint})
-	}
-	if shared && hint != "" {
-		t.line(4, 6, piece{"hint:", faint}, piece{hint, normal})
-	}
-}
-
-// leftGroup is what one guard left out for one reason.
-type leftGroup struct {
-	names     []string
-	why, hint string
-	general   string // the hint, without a key id
-	rules     []string
-}
-
-// alike joins what differs in the key alone; there the texts say KEYID. The largest group comes first.
-func (t *planText) alike(items []*plan.LeftOut) []leftGroup {
-	type reason struct{ why, hint string }
-	general := func(l *plan.LeftOut) reason {
-		if l.KeyID == "" {
-			return reason{l.Why, l.Hint}
-		}
-		return reason{strings.ReplaceAll(l.Why, l.KeyID, "KEYID"), strings.ReplaceAll(l.Hint, l.KeyID, "KEYID")}
-	}
-	var groups []leftGroup
-	at := map[reason]int{}
-	for _, l := range items {
-		r := general(l)
-		i, ok := at[r]
-		if !ok {
-			i = len(groups)
-			at[r] = i
-			groups = append(groups, leftGroup{why: t.show(l.Why), hint: t.show(l.Hint), general: t.show(r.hint)})
-		} else {
-			groups[i].why, groups[i].hint = t.show(r.why), t.show(r.hint)
-		}
-		name := t.show(userName(l.User))
-		if l.KeyID != "" {
-			name += " " + t.show(l.KeyID)
-		}
-		if len(t.plan.Accounts) > 1 {
-			name += " in " + t.show(l.Account)
-		}
-		groups[i].names = append(groups[i].names, name)
-		for _, rule := range l.Rules {
-			if !slices.Contains(groups[i].rules, rule) {
-				groups[i].rules = append(groups[i].rules, rule)
-			}
-		}
-	}
-	slices.SortStableFunc(groups, func(a, b leftGroup) int { return len(b.names) - len(a.names) })
-	return groups
-}
-
-func (t *planText) leftBlock(g leftGroup) string {
-	room, n := 4*(t.width-6), 0 // four lines of names
-	for n < len(g.names) && (n == 0 || room >= lipgloss.Width(g.names[n])+2) {
-		room -= lipgloss.Width(g.names[n]) + 2
-		n++
-	}
-	names := strings.Join(g.names[:n], ", ")
-	if rest := len(g.names) - n; rest > 0 {
-		names += " and " + number(rest) + " more"
-	}
-	var b bytes.Buffer
-	p := page{w: bufio.NewWriter(&b), width: t.width, color: t.color}
-	p.line(4, 6, piece{names + ":", strong}, piece{g.why, normal}, piece{t.show(because(g.rules)), faint})
-	if g.hint != "" {
-		p.line(6, 8, piece{"hint:", faint}, piece{g.hint, normal})
-	}
-	_ = p.w.Flush() // a buffer takes everything
-	return b.String()
-}
-
-func guardTitle(g plan.Guard) (string, tone) {
-	switch g {
-	case plan.GuardOwnKey:
-		return "the key that keyreeve runs with", warn
-	case plan.GuardRoot:
-		return "of the root user", bad
-	case plan.GuardQuarantine:
-		return "exposed, and quarantined by AWS", bad
-	case plan.GuardLastKey:
-		return "the user's last active key, and in use", warn
-	case plan.GuardIncomplete:
-		return "not everything was read", bad
-	case plan.GuardQuiet:
-		return "inactive, nobody knows for how long", warn
-	case plan.GuardUsed:
-		return "used after keyreeve deactivated it", bad
-	case plan.GuardGuidance:
-		return "for a person to do", warn
-	case plan.GuardException:
-		return "covered by an accepted risk", warn
-	default: // the others refuse a whole run
-		return "refused", warn
-	}
 }

@@ -284,6 +284,37 @@ func TestWritePlan_countsEverythingLeftOut(t *testing.T) {
 	}
 }
 
+func TestWritePlan_leavesOutAUserOnceWhereTheKeySaysTheSame(t *testing.T) {
+	p := calmPlan(true)
+	row := func(user, key, why, rule string) plan.LeftOut {
+		return plan.LeftOut{Account: prod.ID, User: user, KeyID: key, Guard: plan.GuardIncomplete, Why: why, Hint: "read again", Rules: []string{rule}}
+	}
+	const unread = "the tags could not be read"
+	p.LeftOut = []plan.LeftOut{
+		row("route-planner-poc", "", unread, "multiple-active-keys"),
+		row("route-planner-poc", "AKIAFAKEPOCA00000001", unread, "key-age-90"),
+		row("route-planner-poc", "AKIAFAKEPOCB00000002", unread, "key-age-90"),
+		row("other", "", unread, "password-and-key"), // has no row about a key
+		row("third", "", "the password could not be read", "password-and-key"),
+		row("third", "AKIAFAKETHRD00000003", unread, "key-age-90"), // another reason
+	}
+	elsewhere := row("fourth", "AKIAFAKEFRTH00000004", unread, "key-age-90")
+	elsewhere.Guard = plan.GuardQuiet
+	p.LeftOut = append(p.LeftOut, row("fourth", "", unread, "password-and-key"), elsewhere) // another guard
+	out := strings.Join(strings.Fields(planText(t, p, report.Options{Width: 200}, 0)), " ")
+	for _, want := range []string{
+		"route-planner-poc AKIAFAKEPOCA00000001, route-planner-poc AKIAFAKEPOCB00000002, other, third AKIAFAKETHRD00000003, fourth: the tags could not be read",
+		"third: the password could not be read", "fourth AKIAFAKEFRTH00000004:", "not everything was read: 6 (", "; 7 left out.", "multiple-active-keys",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	if len(p.LeftOut) != 8 || len(p.LeftOut[1].Rules) != 1 {
+		t.Errorf("the plan itself was changed: %+v", p.LeftOut)
+	}
+}
+
 func TestWritePlan_writesThePlanItselfAsJSON(t *testing.T) {
 	p := fullPlan()
 	var b bytes.Buffer

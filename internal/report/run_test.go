@@ -40,7 +40,6 @@ func entriesOf(s journal.Status, seq int64) []journal.Entry {
 		journal.StatusDependent:  left(journal.Dependent, "step c0ffee12 was not done"),
 		journal.StatusNotDue:     left(journal.NotDue, "not before 2026-11-29 09:30 UTC"),
 		journal.StatusAlready:    left(journal.Already, "inactive already"),
-		journal.StatusUndecided:  left(journal.Undecided, "nobody has chosen; --keep KEYID"),
 		journal.StatusUnread:     left(journal.Unread, "the keys of the user could not be read: throttled"),
 		journal.StatusBeyond:     left(journal.Beyond, "a deleted key cannot come back"),
 	}[s]
@@ -60,7 +59,7 @@ func fullRun() journal.Run {
 		a := journal.Actions()[i%3]
 		step := journal.Step{
 			ID: fmt.Sprintf("%08x", 0xc0ffee00+i), Action: a, User: fmt.Sprintf("user-%d", i), UserID: fmt.Sprintf("AIDAFAKE%08d", i), KeyID: fmt.Sprintf("AKIAFAKERUNS%08d", i),
-			KeyCreated: asOf.Add(-200 * oneDay), From: journal.Active, Because: []string{fmt.Sprintf("v%d", i)}, Rules: []string{"key-unused-45", "key-unused-90"},
+			KeyCreated: asOf.Add(-200 * oneDay), LastUsed: asOf.Add(-time.Duration(50+i) * oneDay), From: journal.Active, Because: []string{fmt.Sprintf("v%d", i)}, Rules: []string{"key-unused-45", "key-unused-90"},
 			Entries: entriesOf(s, int64(3*i+2)),
 		}
 		if a == journal.Deactivate {
@@ -68,6 +67,7 @@ func fullRun() journal.Run {
 		}
 		r.Steps = append(r.Steps, step)
 	}
+	r.Steps[1].LastUsed = time.Time{} // never
 	return r
 }
 
@@ -83,6 +83,16 @@ func undoRun() journal.Run {
 	return r
 }
 
+// deadRun is undoRun, once another run has found what became of it.
+func deadRun() journal.Run {
+	r := undoRun()
+	r.Steps[0].Entries = append(r.Steps[0].Entries, journal.Entry{
+		Seq: 100, Kind: journal.Verification, Result: journal.Unmoved, At: runAt.Add(47 * time.Hour), Note: "the key is inactive still",
+	})
+	r.EndedAt, r.EndNote = runAt.Add(47*time.Hour), "it died; found by run 20261124T090000Z-0b0b"
+	return r
+}
+
 // lateRun was done within a run, and found so on the next day.
 func lateRun() journal.Run {
 	r := fullRun()
@@ -95,6 +105,7 @@ func lateRun() journal.Run {
 func hostileRun() journal.Run {
 	r := fullRun()
 	r.ID, r.Account, r.Caller, r.Plan, r.Undoes, r.Version, r.Host = hostile, hostile, "arn:aws:iam::1:user/"+hostile, hostile, hostile, hostile, hostile
+	r.EndNote = "ended by " + hostile + "\n" + strings.Repeat("v", 150)
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		s.User, s.Rules = hostile+strings.Repeat("x", 150), []string{hostile}
@@ -111,7 +122,9 @@ func fixtureRuns() []journal.Run {
 	usual.ID, empty.ID, empty.Steps = "20261121T083050Z-0c1d", "20261120T083050Z-beef", nil
 	usual.Steps = []journal.Step{usual.Steps[1], usual.Steps[5], usual.Steps[1], usual.Steps[9]}
 	usual.StartedAt, empty.StartedAt = runAt.Add(-25*time.Hour), runAt.Add(-49*time.Hour)
-	return []journal.Run{undoRun(), fullRun(), usual, empty}
+	dead := deadRun()
+	dead.ID = "20261121T073050Z-dead"
+	return []journal.Run{undoRun(), fullRun(), usual, dead, empty}
 }
 
 // runTexts is every text about runs.
@@ -158,6 +171,7 @@ func TestWriteRun_looksAsTheGoldenFilesShow(t *testing.T) {
 		"full.mask":  {fullRun(), report.Options{Width: 80, MaskKeys: true}},
 		"undo":       {undoRun(), report.Options{Width: 80}},
 		"late":       {lateRun(), report.Options{Width: 80}},
+		"dead":       {deadRun(), report.Options{Width: 80}},
 		"hostile":    {hostileRun(), report.Options{Width: 80}},
 	} {
 		texts := runTexts(t, c.r, c.o)
@@ -174,7 +188,7 @@ func TestWriteRun_looksAsTheGoldenFilesShow(t *testing.T) {
 }
 
 func TestWriteRun_staysCleanAndWithinAnyWidth(t *testing.T) {
-	for name, r := range map[string]journal.Run{"full": fullRun(), "undo": undoRun(), "late": lateRun(), "hostile": hostileRun(), "zero": {}, "bare": {Steps: []journal.Step{{}}}} {
+	for name, r := range map[string]journal.Run{"full": fullRun(), "undo": undoRun(), "late": lateRun(), "dead": deadRun(), "hostile": hostileRun(), "zero": {}, "bare": {Steps: []journal.Step{{}}}} {
 		for _, width := range []int{0, 60, 72, 80, 120, 200} {
 			for _, color := range []bool{false, true} {
 				o := report.Options{Width: width, Color: color}
@@ -198,20 +212,23 @@ func TestWriteRun_colorChangesNoWord(t *testing.T) {
 func TestWriteRun_maskLeavesNoKeyID(t *testing.T) {
 	r := fullRun()
 	r.Caller = "arn:aws:iam::111122223333:user/AKIAFAKERUNS99999999"
+	r.Host, r.EndNote = "ASIAFAKERUNS99999998", "key AKIAFAKERUNS00000002 was used"
+	odd := "akiafake-4" // looks like no id, and is that of a step
+	r.Steps[4].KeyID = odd
 	for i := range r.Steps {
-		r.Steps[i].User += "-" + r.Steps[i].KeyID
-		for j := range r.Steps[i].Entries {
-			r.Steps[i].Entries[j].Note += " " + r.Steps[i].KeyID
+		s := &r.Steps[i]
+		s.User += "-" + s.KeyID
+		s.Rules = append(s.Rules, "rule-"+odd)
+		s.Because = append(s.Because, s.KeyID)
+		for j := range s.Entries {
+			s.Entries[j].Note += fmt.Sprintf(" key %s was used, \"%s\" not, nor %s, xAKIAFAKEOTHER99999997y", s.KeyID, r.Steps[(i+1)%5].KeyID, odd)
 		}
 	}
 	o := report.Options{MaskKeys: true}
 	texts := runTexts(t, r, o)
 	texts["json"], texts["list"] = runJSON(t, r, o), runsOf(t, report.JSON, []journal.Run{r}, o)
-	for i := range r.Steps {
-		texts["line"] += report.StepLine(&r.Steps[i], o) + "\n"
-	}
 	for what, out := range texts {
-		if id := regexp.MustCompile(`AKIAFAKE\w*`).FindString(out); id != "" {
+		if id := regexp.MustCompile(`(?i)(AKIA|ASIA)FAKE[\w-]*`).FindString(out); id != "" {
 			t.Errorf("masked %s holds %q:\n%s", what, id, out)
 		}
 	}
@@ -231,7 +248,7 @@ func TestWriteRun_neverCallsUnresolvedDone(t *testing.T) {
 	}
 }
 
-func TestStepLine_saysHowEachStatusCameAbout(t *testing.T) {
+func TestWriteOutcome_saysHowEachStatusCameAbout(t *testing.T) {
 	want := map[journal.Status]string{
 		journal.StatusPlanned:    "planned       deactivate  KEY  user ana: not tried",
 		journal.StatusDone:       "done          deactivate  KEY  user ana  inactive since 09:31:00 UTC",
@@ -243,7 +260,6 @@ func TestStepLine_saysHowEachStatusCameAbout(t *testing.T) {
 		journal.StatusDependent:  "skipped       deactivate  KEY  user ana: step c0ffee12 was not done",
 		journal.StatusNotDue:     "not due       deactivate  KEY  user ana: not before 2026-11-29 09:30 UTC",
 		journal.StatusAlready:    "already done  deactivate  KEY  user ana: inactive already",
-		journal.StatusUndecided:  "undecided     deactivate  KEY  user ana: nobody has chosen; --keep KEYID",
 		journal.StatusUnread:     "not read      deactivate  KEY  user ana: the keys of the user could not be read: throttled",
 		journal.StatusBeyond:     "not possible  deactivate  KEY  user ana: a deleted key cannot come back",
 	}
@@ -252,20 +268,61 @@ func TestStepLine_saysHowEachStatusCameAbout(t *testing.T) {
 		if s.Status() != status {
 			t.Fatalf("the fixture of %s has the status %s", status, s.Status())
 		}
-		got := report.StepLine(&s, report.Options{Width: 60})
+		got := outcomeLine(t, &s)
 		if w := strings.Replace(want[status], "KEY", s.KeyID, 1); got != w {
 			t.Errorf("%s:\n got %q\nwant %q", status, got, w)
 		}
 	}
 	for a, w := range map[journal.Action]string{journal.Activate: "active since 09:31:00 UTC", journal.Delete: "deleted at 09:31:00 UTC"} {
 		s := journal.Step{Action: a, User: "ana", KeyID: "AKIAFAKERUNS00000001", Entries: entriesOf(journal.StatusDone, 10)}
-		if got := report.StepLine(&s, report.Options{}); !strings.HasSuffix(got, "  "+w) {
+		if got := outcomeLine(t, &s); !strings.HasSuffix(got, "  "+w) {
 			t.Errorf("%s: %q, want it to end in %q", a, got, w)
 		}
 	}
 	late := lateRun()
-	if got := report.StepLine(&late.Steps[0], report.Options{}); !strings.HasSuffix(got, "inactive since 2026-11-23 09:30:50 UTC") {
+	if got := outcomeLine(t, &late.Steps[0]); !strings.HasSuffix(got, "inactive since 2026-11-23 09:30:50 UTC") {
 		t.Errorf("seen on another day: %q", got)
+	}
+}
+
+// outcomeLine is the line about a step in the outcome of a run.
+func outcomeLine(t *testing.T, s *journal.Step) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := report.WriteOutcome(&b, &journal.Run{ID: "run", EndedAt: runAt, Steps: []journal.Step{*s}}, report.Options{Width: 300}); err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(b.String(), "\n")
+	return line
+}
+
+func TestWriteRun_saysWhatEndedIt(t *testing.T) {
+	for name, r := range map[string]journal.Run{"died": deadRun(), "hostile": hostileRun()} {
+		for what, out := range runTexts(t, r, report.Options{Width: 300}) {
+			want := "it died; found by run 20261124T090000Z-0b0b"
+			if name == "hostile" {
+				want = "ended by"
+			}
+			if !strings.Contains(out, want) || strings.Contains(out, "under way") || strings.Contains(out, "took 1m") {
+				t.Errorf("%s of a run that was found dead:\n%s", what, out)
+			}
+		}
+	}
+	for f, out := range map[string]string{
+		"run": runJSON(t, deadRun(), report.Options{}), "runs": runsOf(t, report.JSON, []journal.Run{deadRun()}, report.Options{}),
+	} {
+		if !strings.Contains(out, `"end_note": "it died; found by run 20261124T090000Z-0b0b"`) && !strings.Contains(out, `"end_note":"it died; found by run 20261124T090000Z-0b0b"`) {
+			t.Errorf("%s in JSON:\n%s", f, out)
+		}
+	}
+}
+
+func TestRunJSON_saysNullForAKeyThatWasNeverUsed(t *testing.T) {
+	out := runJSON(t, fullRun(), report.Options{})
+	for want, n := range map[string]int{`"last_used_at": null`: 1, `"last_used_at": "2026-`: len(journal.Statuses()) - 1} {
+		if got := strings.Count(out, want); got != n {
+			t.Errorf("%s occurs %d times, want %d", want, got, n)
+		}
 	}
 }
 
@@ -294,7 +351,7 @@ func TestRunJSON_validatesAgainstItsPublishedSchema(t *testing.T) {
 	}
 	for _, schema := range [][]byte{report.RunSchema(), closed} {
 		one, list := compile(t, schema, ""), compile(t, schema, "#/$defs/runs")
-		for _, r := range []journal.Run{fullRun(), undoRun(), lateRun(), hostileRun()} {
+		for _, r := range []journal.Run{fullRun(), undoRun(), lateRun(), deadRun(), hostileRun()} {
 			for _, o := range []report.Options{{}, {MaskKeys: true}} {
 				validate(t, one, runJSON(t, r, o))
 				validate(t, list, runsOf(t, report.JSON, []journal.Run{r}, o))
@@ -347,7 +404,7 @@ func TestRunSchema_listsEveryValueOfTheJournal(t *testing.T) {
 func TestRunJSON_headIsTheHashOfTheLastEntry(t *testing.T) {
 	r := fullRun()
 	slices.Reverse(r.Steps) // the last entry stands where its number says, not where its step stands
-	if out, want := runJSON(t, r, report.Options{}), fmt.Sprintf("%q: %q\n}\n", "head", strings.Repeat("26", 32)); !strings.HasSuffix(out, want) {
+	if out, want := runJSON(t, r, report.Options{}), fmt.Sprintf("%q: %q\n}\n", "head", strings.Repeat(fmt.Sprintf("%02x", 3*len(journal.Statuses())-1), 32)); !strings.HasSuffix(out, want) {
 		t.Errorf("want the end %s in:\n%s", want, out[len(out)-200:])
 	}
 	if out := runJSON(t, journal.Run{}, report.Options{}); !strings.Contains(out, `"head": ""`) || !strings.Contains(out, `"ended_at": null`) {

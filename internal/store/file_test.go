@@ -109,8 +109,8 @@ func TestOpen_makesFilesForTheUserAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer release()
-	if d.Path() != path {
-		t.Errorf("path %s", d.Path())
+	if want, err := filepath.EvalSymlinks(path); err != nil || d.Path() != want {
+		t.Errorf("path %s, want %s, %v", d.Path(), want, err)
 	}
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -135,6 +135,39 @@ func TestOpen_makesFilesForTheUserAlone(t *testing.T) {
 		info, err := os.Stat(made)
 		if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", made, info.Mode(), err)
+		}
+	}
+}
+
+func TestOpen_locksOneFileUnderAllItsNames(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // links need a privilege there
+	}
+	names := []string{"real/journal.db", "dir/journal.db", "file.db", "./real/../dir/journal.db"}
+	for _, first := range names { // which makes the file, also through a link to what is not there yet
+		dir := t.TempDir()
+		if err := errors.Join(
+			os.Mkdir(filepath.Join(dir, "real"), 0o700),
+			os.Symlink("real", filepath.Join(dir, "dir")),
+			os.Symlink(filepath.Join("dir", "journal.db"), filepath.Join(dir, "file.db")),
+		); err != nil {
+			t.Fatal(err)
+		}
+		a := open(t, dir+"/"+first)
+		release, err := a.Lock(t.Context(), "111122223333", "run-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, second := range names {
+			b := open(t, dir+"/"+second)
+			var held *store.HeldError
+			if _, err := b.Lock(t.Context(), "111122223333", "run-2"); !errors.As(err, &held) || held.Holder != "run-1" || b.Path() != a.Path() {
+				t.Errorf("%s is locked, and %s is not: %v", first, second, err)
+			}
+		}
+		release()
+		if left, err := filepath.Glob(filepath.Join(dir, "*.lock")); err != nil || len(left) != 0 {
+			t.Errorf("locks beside the link: %v, %v", left, err)
 		}
 	}
 }

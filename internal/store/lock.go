@@ -38,11 +38,14 @@ func (e *HeldError) Error() string {
 // Hint is the next move for a person.
 func (e *HeldError) Hint() string { return "wait until it has ended; its lock ends with its process" }
 
-// Lock takes the account for one run, across all processes that use the same file, and never waits: a
+// Lock takes the account for one run, across all processes that use the same file (by whatever name), and never waits: a
 // HeldError names who has it. The kernel frees the lock when the holder dies. release may be called twice.
 func (d *DB) Lock(ctx context.Context, account, holder string) (release func(), err error) {
 	if !journal.IsAccount(account) { // it becomes part of a path
 		return nil, fmt.Errorf("lock account %q: it is not twelve digits", account)
+	}
+	if d.view != nil {
+		return nil, d.onlyRead()
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

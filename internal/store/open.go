@@ -35,6 +35,15 @@ const (
 	lockPause = 20 * time.Millisecond
 )
 
+// real is the path without symbolic links: of two names for one file, one lock must keep off the other.
+func real(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
 // makeFile sees to it that the file is there before SQLite opens it, which would make it with the mode that
 // the umask allows. SQLite gives the files beside it (-wal, -shm) the mode of the file itself.
 func makeFile(path string) error {
@@ -80,23 +89,9 @@ func openLock(ctx context.Context, path string) (func(), error) {
 
 // migrate brings the tables up to date. Only the holder of openLock may call it.
 func (d *DB) migrate(ctx context.Context) error {
-	version, tables, err := d.schema(ctx)
-	if err != nil {
-		return d.unreadable(err)
-	}
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	version, known, err := d.versions(ctx)
 	if err != nil {
 		return err
-	}
-	known := int64(len(names)) // a test keeps the numbers without gaps
-	switch {
-	case version < 0 && tables > 0:
-		return &Error{Problem: fmt.Sprintf("%s is a database of another program", d.path), Hint: elsewhere}
-	case version > known:
-		return &Error{
-			Problem: fmt.Sprintf("a newer keyreeve wrote the journal %s: its schema is %d, this program knows %d", d.path, version, known),
-			Hint:    "use that version, or a newer one",
-		}
 	}
 	// The file remembers it; so it is asked for only once the file is known to be ours.
 	if _, err := d.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
@@ -118,6 +113,31 @@ func (d *DB) migrate(ctx context.Context) error {
 		return &Error{Problem: fmt.Sprintf("bring the journal %s up to date", d.path), Err: err}
 	}
 	return nil
+}
+
+// versions are that of the file, -1 for an empty one, and the newest that this program knows. A file of
+// another program, or of a newer version of this one, is an Error.
+func (d *DB) versions(ctx context.Context) (version, known int64, err error) {
+	version, tables, err := d.schema(ctx)
+	if err != nil {
+		return 0, 0, d.unreadable(err)
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return 0, 0, err
+	}
+	known = int64(len(names)) // a test keeps the numbers without gaps
+	switch {
+	case version < 0 && tables > 0:
+		return 0, 0, &Error{Problem: fmt.Sprintf("%s is a database of another program", d.path), Hint: elsewhere}
+	case version > known:
+		return 0, 0, &Error{
+			Problem: fmt.Sprintf("a newer keyreeve wrote the journal %s: its schema is %d, this program knows %d", d.path, version, known),
+			Hint:    "use that version, or a newer one",
+		}
+	default:
+		return version, known, nil
+	}
 }
 
 // schema is the version of the tables, -1 if none was noted, and how many tables there are.

@@ -21,10 +21,10 @@ const shortest = 4
 type scope struct{ runs, steps, entries string }
 
 const (
-	selectRuns = `SELECT id, kind, account, caller, plan, undoes, version, host, pid, started_at, ended_at
-		FROM runs WHERE id IN `
-	selectSteps = `SELECT run_id, id, action, user_name, user_id, key_id, key_created, from_state, because, rules,
-		then_action FROM steps WHERE run_id IN `
+	selectRuns = `SELECT id, kind, account, caller, plan, undoes, version, host, pid, started_at, ended_at,
+		(SELECT note FROM entries WHERE run_id = runs.id AND kind = 'end') FROM runs WHERE id IN `
+	selectSteps = `SELECT run_id, id, action, user_name, user_id, key_id, key_created, last_used, from_state,
+		because, rules, then_action FROM steps WHERE run_id IN `
 	selectEntries = `SELECT seq, run_id, step_id, kind, at, result, note, prev, hash
 		FROM entries WHERE step_id IS NOT NULL AND run_id IN `
 
@@ -121,27 +121,20 @@ func bound(limit int) int64 {
 	return int64(limit)
 }
 
-// Book is what the journal knows of the account. Latest is that of the whole store: clocks are compared with
-// it, and all accounts are worked on from here.
+// Book is what the journal knows of the account.
 func (d *DB) Book(ctx context.Context, account string) (journal.Book, error) {
 	if !journal.IsAccount(account) {
 		return journal.Book{}, fmt.Errorf("the book of account %q: it is not twelve digits", account)
 	}
-	var book journal.Book
-	err := d.read(ctx, func(tx *sql.Tx) error {
-		runs, err := load(ctx, tx, newest(), account, bound(0))
-		if err != nil {
-			return err
-		}
-		book = journal.Read(runs)
-		var last sql.NullString
-		if err := tx.QueryRowContext(ctx, `SELECT max(at) FROM entries`).Scan(&last); err != nil {
-			return err
-		}
-		book.Latest, err = instant(last.String)
+	var runs []journal.Run
+	err := d.read(ctx, func(tx *sql.Tx) (err error) {
+		runs, err = load(ctx, tx, newest(), account, bound(0))
 		return err
 	})
-	return book, err
+	if err != nil {
+		return journal.Book{}, err
+	}
+	return journal.Read(runs), nil
 }
 
 // Entries is the whole chain in order.
@@ -208,15 +201,15 @@ func loadRuns(ctx context.Context, tx *sql.Tx, query string, args []any) ([]jour
 	var runs []journal.Run
 	for rows.Next() {
 		var (
-			r             journal.Run
-			undoes, ended sql.NullString
-			started       string
+			r                   journal.Run
+			undoes, ended, note sql.NullString
+			started             string
 		)
-		err := rows.Scan(&r.ID, &r.Kind, &r.Account, &r.Caller, &r.Plan, &undoes, &r.Version, &r.Host, &r.PID, &started, &ended)
+		err := rows.Scan(&r.ID, &r.Kind, &r.Account, &r.Caller, &r.Plan, &undoes, &r.Version, &r.Host, &r.PID, &started, &ended, &note)
 		if err != nil {
 			return nil, err
 		}
-		r.Undoes = undoes.String
+		r.Undoes, r.EndNote = undoes.String, note.String
 		if r.StartedAt, err = instant(started); err != nil {
 			return nil, fmt.Errorf("run %s: %w", r.ID, err)
 		}
@@ -238,12 +231,16 @@ func loadSteps(ctx context.Context, tx *sql.Tx, query string, args []any, runs m
 		var (
 			s                          journal.Step
 			run, made, because, rulesJ string
+			used                       sql.NullString
 		)
-		err := rows.Scan(&run, &s.ID, &s.Action, &s.User, &s.UserID, &s.KeyID, &made, &s.From, &because, &rulesJ, &s.Then)
+		err := rows.Scan(&run, &s.ID, &s.Action, &s.User, &s.UserID, &s.KeyID, &made, &used, &s.From, &because, &rulesJ, &s.Then)
 		if err != nil {
 			return err
 		}
 		if s.KeyCreated, err = instant(made); err != nil {
+			return fmt.Errorf("step %s of run %s: %w", s.ID, run, err)
+		}
+		if s.LastUsed, err = instant(used.String); err != nil {
 			return fmt.Errorf("step %s of run %s: %w", s.ID, run, err)
 		}
 		if s.Because, err = textList(because); err != nil {

@@ -26,7 +26,7 @@ func filled(t *testing.T, path string) *DB {
 	}
 	t.Cleanup(func() { _ = d.Close() })
 	step := journal.Step{
-		ID: "step", Action: journal.Deactivate, User: "u", UserID: "AIDA", KeyID: "AKIA", KeyCreated: noon, From: journal.Active,
+		ID: "step", Action: journal.Deactivate, User: "u", UserID: "AIDA", KeyID: "AKIA", KeyCreated: noon, LastUsed: noon, From: journal.Active,
 		Because: []string{"0123"}, Rules: []string{"key-age"},
 	}
 	run := journal.Run{ID: "run-1", Kind: journal.Apply, Account: "111122223333", StartedAt: noon, Steps: []journal.Step{step}}
@@ -87,7 +87,7 @@ func rows() (run, step, entry row) {
 	}
 	step = row{
 		"run_id": "run-1", "id": "other", "position": 2, "action": "delete", "user_name": "u", "user_id": "AIDA", "key_id": "AKIA",
-		"key_created": at, "from_state": "inactive", "because": "[]", "rules": "[]", "then_action": "",
+		"key_created": at, "last_used": nil, "from_state": "inactive", "because": "[]", "rules": "[]", "then_action": "",
 	}
 	entry = row{
 		"seq": 6, "run_id": "run-1", "step_id": "step", "kind": "intent", "at": at, "result": "", "note": "", "data": nil,
@@ -163,6 +163,9 @@ func TestSchema_refusesRowsThatMakeNoSense(t *testing.T) {
 			t.Fatalf("the row of %s that the others differ from: %v", table, err)
 		}
 	}
+	if err := d.accepts(t, "steps", step.with("last_used", journal.Stamp(noon))); err != nil {
+		t.Errorf("a key that was used: %v", err)
+	}
 	for _, test := range []struct {
 		table string
 		row   row
@@ -187,6 +190,8 @@ func TestSchema_refusesRowsThatMakeNoSense(t *testing.T) {
 		{"steps", step.with("user_id", "")},
 		{"steps", step.with("key_id", "")},
 		{"steps", step.with("key_created", "")},
+		{"steps", step.with("last_used", "")},
+		{"steps", step.with("last_used", "2026-03-01")},
 		{"steps", step.with("because", "")},
 		{"steps", step.with("rules", "null")},
 		{"entries", entry.with("seq", 0)},
@@ -248,12 +253,14 @@ func TestCheck_findsWhatSomebodyChangedInTheFile(t *testing.T) {
 		`UPDATE runs SET ended_at = '2026-03-01T12:00:00.000001Z'`,
 		`UPDATE steps SET key_id = 'AKIB'`,
 		`UPDATE steps SET because = '[]'`,
+		`UPDATE steps SET last_used = NULL`,
+		`UPDATE steps SET last_used = '2026-03-01T12:00:00.000001Z'`,
 		`UPDATE steps SET id = 'x'`,
 		`DELETE FROM steps`,
 		`DELETE FROM journal_head`,
 		`UPDATE journal_head SET seq = 4`,
 		`INSERT INTO runs SELECT 'run-2', 9, kind, account, caller, plan, undoes, version, host, pid, started_at, ended_at FROM runs`,
-		`INSERT INTO steps SELECT run_id, 'more', 2, action, user_name, user_id, key_id, key_created, from_state, because, rules, then_action FROM steps`,
+		`INSERT INTO steps SELECT run_id, 'more', 2, action, user_name, user_id, key_id, key_created, last_used, from_state, because, rules, then_action FROM steps`,
 	} {
 		t.Run(statement, func(t *testing.T) {
 			d := filled(t, t.TempDir()+"/journal.db")

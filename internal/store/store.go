@@ -5,7 +5,8 @@
 // the database checks them again where SQL can.
 //
 // It refuses a file that is no journal of ours, one that a newer version wrote, one that others may write, and
-// every entry that cannot follow those of its run. Its promises: an entry that was accepted is on disk, and
+// every entry that cannot follow those of its run. OpenReader reads a journal that cannot be written, and leaves
+// nothing beside it. Its promises: an entry that was accepted is on disk, and
 // stays as it is; a process that dies leaves whole entries and no lock; a write that has begun is finished or
 // undone, whatever becomes of the caller's context.
 package store
@@ -36,6 +37,7 @@ type DB struct {
 	db   *sql.DB
 	path string
 	o    Options
+	view *view // how OpenReader reads the file; nil: it is open for writing too
 }
 
 // Options are for tests; the zero value is right.
@@ -75,11 +77,12 @@ func Open(ctx context.Context, at string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if path, err = filepath.Abs(path); err != nil {
-		return nil, &Error{Problem: fmt.Sprintf("open the journal %s", path), Err: err}
-	}
 	if err := makeFile(path); err != nil {
 		return nil, err
+	}
+	named := path
+	if path, err = real(named); err != nil { // only now: before, there may be no file to resolve
+		return nil, &Error{Problem: fmt.Sprintf("open the journal %s", named), Hint: elsewhere, Err: err}
 	}
 	release, err := openLock(ctx, path)
 	if err != nil {
@@ -123,23 +126,32 @@ func parse(at string) (string, error) {
 
 // dsn is the path as the driver takes it. These pragmas hold for one connection, and are given to each.
 func dsn(path string) string {
-	slashed := filepath.ToSlash(path)
-	if !strings.HasPrefix(slashed, "/") {
-		slashed = "/" + slashed // C:/... of Windows
-	}
-	q := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_pragma": {
+	return location(path, url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_pragma": {
 		fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()), // first: the others may have to wait
 		"synchronous(FULL)", // an intent must be on disk before the call that it announces
 		"foreign_keys(1)",
 		"recursive_triggers(1)", // a REPLACE fires the triggers that forbid a DELETE
-	}}
+	}})
+}
+
+func location(path string, q url.Values) string {
+	slashed := filepath.ToSlash(path)
+	if !strings.HasPrefix(slashed, "/") {
+		slashed = "/" + slashed // C:/... of Windows
+	}
 	return "file://" + (&url.URL{Path: slashed}).EscapedPath() + "?" + q.Encode()
 }
 
 // Close ends the use of the database. Locks of accounts stay until they are released.
-func (d *DB) Close() error { return d.db.Close() }
+func (d *DB) Close() error {
+	err := d.db.Close()
+	if d.view != nil {
+		err = errors.Join(err, d.view.close())
+	}
+	return err
+}
 
-// Path is the file of the database, from the root.
+// Path is the file of the database, from the root and without symbolic links.
 func (d *DB) Path() string { return d.path }
 
 func (d *DB) told(point string) {
@@ -155,7 +167,11 @@ func (d *DB) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 		return fmt.Errorf("read the journal %s: %w", d.path, err)
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	if err := do(tx); err != nil {
+	err = do(tx)
+	if moved := d.view.moved(); moved != nil { // then what was read is worth nothing
+		return moved
+	}
+	if err != nil {
 		var input *journal.InputError
 		if errors.As(err, &input) {
 			return err // about what was asked for, not about the journal
@@ -167,6 +183,9 @@ func (d *DB) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 
 // write runs do in a transaction that ends with the entry of that kind.
 func (d *DB) write(ctx context.Context, kind journal.EntryKind, do func(ctx context.Context, tx *sql.Tx) error) error {
+	if d.view != nil {
+		return d.onlyRead()
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,9 +35,10 @@ func TestStore_isWhatTheSuiteDefinesAcrossProcesses(t *testing.T) {
 	storetest.Processes(t, func(t *testing.T) string { return "sqlite:" + t.TempDir() + "/journal.db" })
 }
 
-// envAmid makes the test binary the process that dies with a write half made.
+// envAmid makes the test binary the process that dies with a write half made, envRead one that reads and checks.
 const (
 	envAmid = "KEYREEVE_STORE_AMID"
+	envRead = "KEYREEVE_STORE_READ"
 	envPath = "KEYREEVE_STORE_PATH"
 )
 
@@ -44,7 +46,24 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(envAmid); kind != "" {
 		dieAmid(journal.EntryKind(kind), os.Getenv(envPath))
 	}
+	if path := os.Getenv(envRead); path != "" {
+		readAll(path)
+	}
 	storetest.Main(m)
+}
+
+func readAll(path string) {
+	d, err := store.OpenReader(context.Background(), "sqlite:"+path)
+	if err == nil {
+		var entries []journal.Entry
+		entries, err = d.Entries(context.Background())
+		err = errors.Join(err, d.Check(context.Background()), d.Close())
+		fmt.Print(len(entries), " entries")
+	}
+	if err != nil {
+		fmt.Println(err)
+	}
+	os.Exit(0)
 }
 
 func dieAmid(kind journal.EntryKind, path string) {

@@ -80,12 +80,17 @@ func insertStep(ctx context.Context, tx *sql.Tx, run string, position int, s *jo
 	if err != nil {
 		return err
 	}
+	var used *string // null: never
+	if !s.LastUsed.IsZero() {
+		text := journal.Stamp(s.LastUsed)
+		used = &text
+	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO steps (run_id, id, position, action, user_name, user_id, key_id, key_created, from_state,
-			because, rules, then_action)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		run, s.ID, position, string(s.Action), s.User, s.UserID, s.KeyID, journal.Stamp(s.KeyCreated), string(s.From),
-		because, rules, string(s.Then))
+		INSERT INTO steps (run_id, id, position, action, user_name, user_id, key_id, key_created, last_used,
+			from_state, because, rules, then_action)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		run, s.ID, position, string(s.Action), s.User, s.UserID, s.KeyID, journal.Stamp(s.KeyCreated), used,
+		string(s.From), because, rules, string(s.Then))
 	return err
 }
 

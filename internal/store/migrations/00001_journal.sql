@@ -30,6 +30,7 @@ CREATE TABLE steps (
     user_id     TEXT   NOT NULL CHECK (length(user_id) >= 1),
     key_id      TEXT   NOT NULL CHECK (length(key_id) >= 1),
     key_created TEXT   NOT NULL CHECK (length(key_created) = 27),
+    last_used   TEXT   CHECK (length(last_used) = 27), -- null: never
     from_state  TEXT   NOT NULL CHECK (from_state IN ('active', 'inactive', 'absent')),
     because     TEXT   NOT NULL CHECK (because LIKE '[%]'),
     rules       TEXT   NOT NULL CHECK (rules LIKE '[%]'),
@@ -58,7 +59,7 @@ CREATE TABLE entries (
         OR (kind = 'outcome' AND result IN ('ok', 'refused', 'unclear'))
         OR (kind = 'verification' AND result IN ('shows', 'unmoved', 'other', 'unseen'))
         OR (kind = 'left'
-            AND result IN ('refused', 'stale', 'unread', 'dependent', 'not-due', 'already', 'undecided', 'beyond'))
+            AND result IN ('refused', 'stale', 'unread', 'dependent', 'not-due', 'already', 'beyond'))
     )
 );
 
