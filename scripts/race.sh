@@ -1,6 +1,7 @@
 #!/bin/sh
-# The race detector over the packages that run goroutines.
+# The race detector over the packages that run goroutines. What starts processes or moto is left to make test: there the
+# detector sees nothing and takes minutes.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
-exec "${GO:-go}" test -race -count=1 ./internal/credreport ./internal/collect ./internal/audit ./internal/awsiam ./internal/fakeaws/... ./internal/rule ./internal/plan ./internal/apply ./internal/store ./internal/cli
+exec "${GO:-go}" test -race -count=1 -skip '^TestCrash|^TestMoto|^TestTwice' ./internal/credreport ./internal/collect ./internal/audit ./internal/awsiam ./internal/fakeaws/... ./internal/rule ./internal/plan ./internal/apply ./internal/store ./internal/cli
