@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -38,17 +36,30 @@ func (a *app) openStore(ctx context.Context) (*store.DB, error) {
 	return store.Open(ctx, url, store.Options{OnWrite: a.sys.OnWrite})
 }
 
-// openExisting opens the journal for commands that only look, and leaves no trace: nil where there is none yet.
+// openExisting opens the journal for commands that only look: nil where there is none yet. One that may not be written,
+// somebody else's or a copy, is read as it stands.
 func (a *app) openExisting(ctx context.Context) (*store.DB, error) {
+	db, err := a.openWritten(ctx)
+	if err == nil || db != nil {
+		return db, err
+	}
+	url, _ := a.database() // it was asked for before
+	if reader, readErr := store.OpenReader(ctx, url); readErr == nil {
+		return reader, nil
+	}
+	return nil, err
+}
+
+// openWritten opens the journal where there is one, as apply would: nil where there is none yet.
+func (a *app) openWritten(ctx context.Context) (*store.DB, error) {
 	url, err := a.database()
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.OpenReader(ctx, url)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	if there, err := store.Exists(url); err != nil || !there {
+		return nil, err
 	}
-	return db, err
+	return a.openStore(ctx)
 }
 
 // mustExist is openExisting for commands that make no sense without a journal.
@@ -63,7 +74,7 @@ func (a *app) mustExist(ctx context.Context) (*store.DB, error) {
 
 // book is what the journal knows of the account; empty where there is none.
 func (a *app) book(ctx context.Context, account string) (journal.Book, error) {
-	db, err := a.openExisting(ctx)
+	db, err := a.openWritten(ctx) // what others may write is no ground for a plan
 	if err != nil || db == nil {
 		return journal.Book{}, err
 	}

@@ -64,7 +64,13 @@ func OpenReader(ctx context.Context, at string) (*DB, error) {
 		if err != nil {
 			return nil, &Error{Problem: fmt.Sprintf("read the journal %s", path), Hint: elsewhere, Err: err}
 		}
-		d, err := openView(ctx, path, now)
+		d, err := openView(ctx, path, now, false)
+		if err != nil && now.index.size >= 0 {
+			// Whoever wrote it died, and SQLite cannot put the index right without writing it: in a copy it can.
+			if copied, copyErr := openView(ctx, path, now, true); copyErr == nil {
+				return copied, nil
+			}
+		}
 		if err == nil || tries <= 1 {
 			return d, err
 		}
@@ -74,9 +80,9 @@ func OpenReader(ctx context.Context, at string) (*DB, error) {
 	}
 }
 
-func openView(ctx context.Context, path string, now *marks) (*DB, error) {
+func openView(ctx context.Context, path string, now *marks, copied bool) (*DB, error) {
 	v := &view{path: path}
-	from, err := v.begin(now)
+	from, err := v.begin(now, copied)
 	if err != nil {
 		return nil, &Error{Problem: fmt.Sprintf("read the journal %s", path), Hint: elsewhere, Err: errors.Join(err, v.close())}
 	}
@@ -97,12 +103,12 @@ func openView(ctx context.Context, path string, now *marks) (*DB, error) {
 }
 
 // begin chooses the way, and gives what the driver is to open.
-func (v *view) begin(now *marks) (string, error) {
+func (v *view) begin(now *marks, copied bool) (string, error) {
 	q := url.Values{"_dqs": {"0"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()), "query_only(1)"}}
 	switch {
-	case now.changes.size > 0 && now.index.size < 0:
-		copied, err := v.copy(now)
-		return location(copied, q), err
+	case copied, now.changes.size > 0 && now.index.size < 0:
+		path, err := v.copy(now)
+		return location(path, q), err
 	case now.changes.size >= 0 && now.index.size >= 0:
 		q["mode"], q["readonly_shm"] = []string{"ro"}, []string{"1"}
 	default:
@@ -110,6 +116,19 @@ func (v *view) begin(now *marks) (string, error) {
 		q["mode"], q["immutable"] = []string{"ro"}, []string{"1"}
 	}
 	return location(v.path, q), nil
+}
+
+// Exists tells whether there is a file for the journal at the URL; an error where that cannot be said.
+func Exists(at string) (bool, error) {
+	path, err := parse(at)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // look says how the file stands.
