@@ -188,10 +188,7 @@ func userEvents(url string, u *truth) []event {
 	}}}
 	for _, k := range u.keys {
 		events = append(events, event{k.created, func(ctx context.Context, t *testing.T, api *iam.Client) {
-			out, err := api.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
-			must(t, err)
-			k.id, k.secret = *out.AccessKey.AccessKeyId, *out.AccessKey.SecretAccessKey
-			removeStrays(ctx, t, api, u)
+			createKey(ctx, t, api, u, k)
 		}})
 		if !k.used.IsZero() {
 			events = append(events, event{k.used, func(ctx context.Context, t *testing.T, _ *iam.Client) {
@@ -219,8 +216,25 @@ func made(t *testing.T, err error) {
 	must(t, err)
 }
 
-// removeStrays deletes keys of u that nobody holds: CreateAccessKey takes no idempotency token, so a call whose answer
-// the emulator lost, and which the SDK made again, leaves one.
+// createKey makes a key. CreateAccessKey takes no idempotency token, and the emulator may lose an answer on a busy machine:
+// what a lost call has made is removed before the next try, or the quota would be full.
+func createKey(ctx context.Context, t *testing.T, api *iam.Client, u *truth, k *trueKey) {
+	t.Helper()
+	once := func(o *iam.Options) { o.Retryer = aws.NopRetryer{} }
+	for tries := 5; ; tries-- {
+		out, err := api.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &u.name}, once)
+		if err == nil {
+			k.id, k.secret = *out.AccessKey.AccessKeyId, *out.AccessKey.SecretAccessKey
+			return
+		}
+		if tries == 0 {
+			t.Fatal(err)
+		}
+		removeStrays(ctx, t, api, u)
+	}
+}
+
+// removeStrays deletes keys of u that nobody holds.
 func removeStrays(ctx context.Context, t *testing.T, api *iam.Client, u *truth) {
 	t.Helper()
 	out, err := api.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &u.name})
