@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/cli"
+	"github.com/keyreeve/keyreeve/internal/config"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/plan"
@@ -35,6 +36,7 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 		"docs/rules.md":                      rulesPage(t),
 		"docs/cli.md":                        cliPage(t),
 		"docs/schema/audit.schema.json":      string(report.AuditSchema()),
+		"docs/schema/config.schema.json":     string(config.ConfigSchema()),
 		"docs/schema/run.schema.json":        string(report.RunSchema()),
 		"docs/schema/plan.schema.json":       string(plan.PlanSchema()),
 		"docs/schema/journal.schema.json":    string(journal.ExportSchema()),

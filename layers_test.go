@@ -18,17 +18,18 @@ const module = "github.com/keyreeve/keyreeve/"
 // strangers. ARCHITECTURE.md draws the same list.
 var floors = [][]string{
 	{"internal/fact"},
-	{"internal/credreport", "internal/finding", "internal/journal"},
+	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/yamlfile"},
 	{"internal/rule", "internal/plan", "internal/credreport/synth"},
-	{"internal/collect", "internal/apply"},
-	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/fakeaws"},
+	{"internal/collect", "internal/apply", "internal/rotate"},
+	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws"},
+	{"internal/config"},
 	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest"},
 	{"cmd/keyreeve"},
 }
 
 // groundOnly packages import nothing but the standard library and the floors below.
 var groundOnly = []string{
-	"internal/fact", "internal/credreport", "internal/finding", "internal/journal", "internal/plan", "internal/apply",
+	"internal/fact", "internal/credreport", "internal/finding", "internal/journal", "internal/plan", "internal/apply", "internal/rotate",
 	"internal/fakeaws", "cmd/keyreeve",
 }
 

@@ -61,11 +61,12 @@ func (a *app) doctor(ctx context.Context, f writerFlags) error {
 			state = "FAIL"
 			failed++
 			denied = denied || errors.Is(c.err, fact.ErrDenied)
-			c.told = strings.ReplaceAll(c.err.Error(), "\n", "\n                                  ")
+			c.told = c.err.Error()
 		case c.idle:
 			state = "-   "
 		}
-		if _, err := fmt.Fprintf(a.sys.Stdout, "%s  %-28s%s\n", state, c.name, c.told); err != nil {
+		told := strings.ReplaceAll(c.told, "\n", "\n                                  ")
+		if _, err := fmt.Fprintf(a.sys.Stdout, "%s  %-28s%s\n", state, c.name, told); err != nil {
 			return err
 		}
 	}
@@ -80,17 +81,14 @@ func (a *app) doctor(ctx context.Context, f writerFlags) error {
 }
 
 func (a *app) checkSettings() check {
-	path, _, err := a.settingsFile()
+	c, path, err := a.readConfig(a.sys.Now())
 	switch {
 	case err != nil:
 		return check{name: "settings file", err: err}
 	case path == "":
 		return check{name: "settings file", told: "none, which is fine", idle: true}
 	}
-	if _, err := a.loadExceptions("", a.sys.Now(), nil); err != nil {
-		return check{name: "settings file", err: err}
-	}
-	return check{name: "settings file", told: path}
+	return check{name: "settings file", told: settingsTold(path, c)}
 }
 
 // checkJournal opens the journal, if there is one, and checks its chain.

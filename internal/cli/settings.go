@@ -1,12 +1,14 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/keyreeve/keyreeve/internal/config"
 	"github.com/keyreeve/keyreeve/internal/rule"
 )
 
@@ -37,46 +39,52 @@ func (a *app) settingsFile() (path string, data []byte, err error) {
 	return "", nil, nil
 }
 
-// blank tells whether a YAML file holds nothing but comments.
-func blank(data []byte) bool {
-	for line := range bytes.Lines(data) {
-		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
-			return false
+// readConfig reads the settings file; path is empty where there is none. asOf is for its exceptions.
+func (a *app) readConfig(asOf time.Time) (c *config.Config, path string, err error) {
+	path, data, err := a.settingsFile()
+	if err != nil {
+		return nil, "", err
+	}
+	env := config.Env{Getenv: a.sys.Getenv}
+	if path != "" {
+		if env.Dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
+			return nil, "", fmt.Errorf("settings: %w", err)
 		}
 	}
-	return true
+	c, err = config.Load(path, data, env, asOf, a.sys.Now())
+	return c, path, err
 }
 
 // loadExceptions reads the accepted risks of the settings file and those of a file of their own.
 // Each rule that they name must be one of rs or of the catalogue; where rs is nil, names are not checked.
 func (a *app) loadExceptions(file string, asOf time.Time, rs *rule.Ruleset) (*rule.Exceptions, error) {
-	path, data, err := a.settingsFile()
+	c, _, err := a.readConfig(asOf)
 	if err != nil {
 		return nil, err
 	}
-	var lists []*rule.Exceptions
-	read := func(name string, data []byte) error {
-		e, err := rule.ParseExceptions(name, data, asOf, a.sys.Now())
-		lists = append(lists, e)
-		return err
-	}
-	if !blank(data) {
-		if err := read(path, data); err != nil {
-			return nil, err
-		}
-	}
+	all := c.Exceptions
 	if file != "" {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, misuse("--exceptions names a YAML file", "exceptions: %v", err)
 		}
-		if err := read(file, data); err != nil {
+		own, err := rule.ParseExceptions(file, data, asOf, a.sys.Now())
+		if err != nil {
 			return nil, err
 		}
+		all = rule.MergeExceptions(all, own)
 	}
-	all := rule.MergeExceptions(lists...)
 	if rs == nil { // they may name a rule of a ruleset that is not at hand
 		return all, nil
 	}
 	return all, all.Check(rs)
+}
+
+// settingsTold says what a settings file holds, and warns.
+func settingsTold(path string, c *config.Config) string {
+	lines := []string{fmt.Sprintf("%s; exceptions %d, entries of users %d, targets %d", path, len(c.Exceptions.All()), c.Entries(), c.Targets())}
+	for _, w := range c.Warnings {
+		lines = append(lines, "warning: "+w)
+	}
+	return strings.Join(lines, "\n")
 }

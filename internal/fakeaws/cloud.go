@@ -30,6 +30,7 @@ type Switches struct {
 	PageSize    int           // most items in one answer; 0 means as many as were asked for, else 100
 	ReportPolls int           // calls that find the report unfinished, the first included; 0: made at once
 	UseLag      time.Duration // until a use of a key shows
+	KeyLag      time.Duration // until a key that was just made can be used
 	Skew        time.Duration // how far the Date of the answers is ahead of this machine's clock
 	StaleReads  int           // of a user by ListAccessKeys that still show its keys as before their last change over HTTP
 }

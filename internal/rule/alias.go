@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 // Alias is a name that a rule has elsewhere.
@@ -33,8 +35,8 @@ func Resolve(idOrAlias string) ([]string, error) {
 	if choices := byNumber(name); len(choices) > 0 {
 		return nil, fmt.Errorf("rule %q is a number without its version\nhint: %s", idOrAlias, choicesHint(choices))
 	}
-	if near := nearest(name, allNames()); len(near) > 0 {
-		return nil, fmt.Errorf("unknown rule %q\nhint: did you mean %s?", idOrAlias, orList(near))
+	if near := yamlfile.Nearest(name, allNames()); len(near) > 0 {
+		return nil, fmt.Errorf("unknown rule %q\nhint: did you mean %s?", idOrAlias, yamlfile.OrList(near))
 	}
 	return nil, fmt.Errorf("unknown rule %q\nhint: 'keyreeve rules' lists them: %s", idOrAlias, strings.Join(catalogueIDs(), ", "))
 }

@@ -10,6 +10,8 @@ import (
 	"cel.dev/cel-go/cel"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 // celMistake notes an error of CEL in text, the expression at n, where it stands in the YAML file: to the column in a block
@@ -18,9 +20,9 @@ func (s *source) celMistake(n ast.Node, what, text string, e *cel.Error) {
 	message, _, _ := strings.Cut(e.Message, "\n")
 	line, column := e.Location.Line(), e.Location.Column() // CEL counts lines from 1 and columns, in characters, from 0
 	offset := celOffset(text, line, column)
-	m := s.mistakeAt(s.celPlace(n, text, offset), celHint(message, text[offset:]),
+	m := s.MistakeAt(s.celPlace(n, text, offset), celHint(message, text[offset:]),
 		fmt.Sprintf("%s: %s (CEL %d:%d)", what, message, line, column+1))
-	s.mistakes = append(s.mistakes, m)
+	s.Note(m)
 }
 
 // celOffset is the byte of text that stands at a line, counted from 1, and a column in characters, counted from 0.
@@ -43,14 +45,14 @@ func celOffset(text string, line, column int) int {
 // celPlace is where in the file byte offset of text stands; text is the value of n without blanks around it.
 func (s *source) celPlace(n ast.Node, text string, offset int) *token.Token {
 	t := n.GetToken()
-	if t.Position == nil || t.Position.Line < 1 || t.Position.Line > len(s.lines) {
+	if t.Position == nil || t.Position.Line < 1 || t.Position.Line > len(s.Lines()) {
 		return t
 	}
 	switch n.(type) {
 	case *ast.LiteralNode:
 		return s.blockPlace(t, text, offset)
 	case *ast.StringNode:
-		line := s.lines[t.Position.Line-1]
+		line := s.Lines()[t.Position.Line-1]
 		begin := celOffset(line, 1, t.Position.Column-1)
 		if at := strings.Index(line[begin:], text); at >= 0 {
 			return placed(t.Position.Line, line[:begin+at]+text[:offset])
@@ -63,8 +65,8 @@ func (s *source) celPlace(n ast.Node, text string, offset int) *token.Token {
 // between the lines, so each line stands in text as it is but for its indentation.
 func (s *source) blockPlace(head *token.Token, text string, offset int) *token.Token {
 	found := 0 // bytes of text that stand in the lines so far
-	for i := head.Position.Line; i < len(s.lines); i++ {
-		part := strings.TrimSpace(s.lines[i])
+	for i := head.Position.Line; i < len(s.Lines()); i++ {
+		part := strings.TrimSpace(s.Lines()[i])
 		if part == "" {
 			continue
 		}
@@ -75,7 +77,7 @@ func (s *source) blockPlace(head *token.Token, text string, offset int) *token.T
 		start := found + at
 		found = start + len(part)
 		if offset <= found {
-			indent, _, _ := strings.Cut(s.lines[i], part)
+			indent, _, _ := strings.Cut(s.Lines()[i], part)
 			return placed(i+1, indent+text[start:max(start, offset)])
 		}
 	}
@@ -117,13 +119,13 @@ func nameHint(name string) string {
 		for _, f := range t.fields {
 			full := t.name + "." + f.name
 			known = append(known, full)
-			if len(nearest(name, []string{f.name})) > 0 {
+			if len(yamlfile.Nearest(name, []string{f.name})) > 0 {
 				near = append(near, full)
 			}
 		}
 	}
 	if len(near) > 0 {
-		return "did you mean " + orList(near) + "?"
+		return "did you mean " + yamlfile.OrList(near) + "?"
 	}
 	return "there are now, " + strings.Join(known, ", ")
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 // controlsJSON says which requirements of which framework a catalogue rule serves, each mapping with its public
@@ -97,11 +98,11 @@ func FindFramework(name string) (Framework, error) {
 		}
 		slugs = append(slugs, f.Slug)
 	}
-	near := nearest(want, slugs)
+	near := yamlfile.Nearest(want, slugs)
 	if len(near) == 0 {
 		return Framework{}, fmt.Errorf("unknown framework %q\nhint: one of %s", name, strings.Join(slugs, ", "))
 	}
-	return Framework{}, fmt.Errorf("unknown framework %q\nhint: did you mean %s?", name, orList(near))
+	return Framework{}, fmt.Errorf("unknown framework %q\nhint: did you mean %s?", name, yamlfile.OrList(near))
 }
 
 // cisName turns the ways to write a version of CIS AWS Foundations into the one of the data: two numbers.

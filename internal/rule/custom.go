@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 const customKind = "custom"
@@ -29,39 +30,39 @@ type expression struct {
 //
 // The expression is checked when the ruleset is loaded. A fact that was not read is an unknown of CEL's: it makes the
 // verdict undecided unless the rest decides (false && unknown is false). So does whatever goes wrong while evaluating.
-func (s *source) custom(e *ruleEntry, f map[string]field) {
+func (s *source) custom(e *ruleEntry, f map[string]yamlfile.Field) {
 	for _, name := range paramKeys() {
 		if v, ok := f[name]; ok {
-			s.wrong(v.key, "write the limit into fail:, such as key.age > duration(\"720h\")", "kind custom has no %s", name)
+			s.Wrong(v.Key, "write the limit into fail:, such as key.age > duration(\"720h\")", "kind custom has no %s", name)
 		}
 	}
 	for _, name := range []string{"subject", "fail", "title", "message"} {
 		if _, ok := f[name]; !ok {
-			s.wrong(e.id, "kind custom needs subject, fail, title and message", "rule %q has no %s", e.rule.ID, name)
+			s.Wrong(e.id, "kind custom needs subject, fail, title and message", "rule %q has no %s", e.rule.ID, name)
 		}
 	}
 	subject := ForKey
 	if v, ok := f["subject"]; ok {
-		subject = Subject(s.text(v.value, "subject"))
+		subject = Subject(s.Text(v.Value, "subject"))
 		if subject == "" {
 			return
 		}
 		if subject != ForKey && subject != ForUser {
-			s.wrong(v.value, "key or user; root is judged by root-access-key alone", "unknown subject %q", subject)
+			s.Wrong(v.Value, "key or user; root is judged by root-access-key alone", "unknown subject %q", subject)
 			return
 		}
 	}
-	c := &customRule{when: s.expression(f["when"].value, "when", subject), fail: s.expression(f["fail"].value, "fail", subject), remedy: finding.Guide}
+	c := &customRule{when: s.expression(f["when"].Value, "when", subject), fail: s.expression(f["fail"].Value, "fail", subject), remedy: finding.Guide}
 	if v, ok := f["message"]; ok {
-		c.message = s.text(v.value, "message")
+		c.message = s.Text(v.Value, "message")
 	}
 	if v, ok := f["why"]; ok {
-		c.why = s.text(v.value, "why")
+		c.why = s.Text(v.Value, "why")
 	}
 	if v, ok := f["remedy"]; ok {
-		c.remedy = finding.Remedy(s.text(v.value, "remedy"))
+		c.remedy = finding.Remedy(s.Text(v.Value, "remedy"))
 		if !slices.Contains(finding.Remedies(), c.remedy) {
-			s.wrong(v.value, "one of rotate, deactivate, delete, keep-one, guide", "unknown remedy %q", c.remedy)
+			s.Wrong(v.Value, "one of rotate, deactivate, delete, keep-one, guide", "unknown remedy %q", c.remedy)
 		}
 	}
 	e.rule.Kind = c.kind(subject)
@@ -72,13 +73,13 @@ func (s *source) expression(n ast.Node, what string, subject Subject) *expressio
 	if n == nil {
 		return nil
 	}
-	text := s.text(n, what)
+	text := s.Text(n, what)
 	if text == "" {
 		return nil
 	}
 	env, err := celEnv(subject)
 	if err != nil {
-		s.wrong(n, "", "%s: %v", what, err)
+		s.Wrong(n, "", "%s: %v", what, err)
 		return nil
 	}
 	checked, issues := env.Compile(text)
@@ -89,12 +90,12 @@ func (s *source) expression(n ast.Node, what string, subject Subject) *expressio
 		return nil
 	}
 	if checked.OutputType() != cel.BoolType {
-		s.wrong(n, "compare it with something: it must be true or false", "%s is of type %s, not bool", what, checked.OutputType())
+		s.Wrong(n, "compare it with something: it must be true or false", "%s is of type %s, not bool", what, checked.OutputType())
 		return nil
 	}
 	program, err := env.Program(checked, cel.CostLimit(costLimit))
 	if err != nil {
-		s.wrong(n, "", "%s: %v", what, err)
+		s.Wrong(n, "", "%s: %v", what, err)
 		return nil
 	}
 	return &expression{text, program}

@@ -55,19 +55,19 @@ func ParseDuration(s string) (time.Duration, error) {
 // duration reads a threshold that is at least least.
 func (s *source) duration(n ast.Node, what string, least time.Duration) time.Duration {
 	if _, ok := n.(*ast.IntegerNode); ok {
-		s.wrong(n, "write it with its unit, such as 90d", "%s: a number without a unit", what)
+		s.Wrong(n, "write it with its unit, such as 90d", "%s: a number without a unit", what)
 		return 0
 	}
-	text := s.text(n, what)
+	text := s.Text(n, what)
 	if text == "" {
 		return 0
 	}
 	d, err := ParseDuration(text)
 	switch {
 	case err != nil:
-		s.wrong(n, "units are d, h, m and s, the largest first", "%s: %v", what, err)
+		s.Wrong(n, "units are d, h, m and s, the largest first", "%s: %v", what, err)
 	case d < least:
-		s.wrong(n, "", "%s: %s would fail every key", what, text)
+		s.Wrong(n, "", "%s: %s would fail every key", what, text)
 	}
 	return d
 }

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 // Exceptions are the accepted risks of a run. They remember which of them were of use, safely from several
@@ -21,8 +23,8 @@ type Exceptions struct {
 type exception struct {
 	finding.Exception
 	expired bool
-	rules   []string // ids that Rule means: itself, and what it is an alias of
-	where   *mistake // its place, for Check
+	rules   []string          // ids that Rule means: itself, and what it is an alias of
+	where   *yamlfile.Mistake // its place, for Check
 
 	// matched: it covered a failure. Of a failure that rule, account and user match, seen: key id and tags were
 	// read, and they differ; blind: they were not read. Both are set where a report was judged first and the
@@ -33,49 +35,37 @@ type exception struct {
 // ParseExceptions reads a file with the one key exceptions. asOf, the instant that is judged at, decides which have
 // expired; none may reach more than a year ahead of it and of today. The error lists every mistake with its place.
 func ParseExceptions(name string, data []byte, asOf, today time.Time) (*Exceptions, error) {
-	return parseExceptions(name, data, asOf, today, true)
-}
-
-// ParseExceptionsSection reads the section exceptions of a file that holds other sections too, such as the settings
-// file; it leaves these alone. A file without the section has no exceptions, nor has one that is empty or all comments.
-func ParseExceptionsSection(name string, data []byte, asOf, today time.Time) (*Exceptions, error) {
-	return parseExceptions(name, data, asOf, today, false)
-}
-
-func parseExceptions(name string, data []byte, asOf, today time.Time, alone bool) (*Exceptions, error) {
-	s := &source{name: name, mayBeEmpty: !alone}
-	root := s.parse(data)
-	if err := s.err(); err != nil {
-		return nil, err
-	}
+	s := newSource(name)
+	root := s.Parse(data)
 	if root == nil {
-		return &Exceptions{}, nil
-	}
-	var list ast.Node
-	if alone {
-		list = s.fields(root, "an exceptions file", []string{"exceptions"})["exceptions"].value
-		if list == nil && len(s.mistakes) == 0 {
-			s.wrong(root, "begin with a line exceptions:", "no exceptions in it")
-		}
-	} else {
-		for _, v := range root.Values {
-			if k, ok := v.Key.(*ast.StringNode); ok && k.Value == "exceptions" {
-				list = v.Value
-			}
-		}
+		return nil, s.Err()
 	}
 	e := &Exceptions{}
-	if list != nil {
-		for _, item := range s.items(list, "a list of exceptions") {
-			if x := s.exception(item, asOf, today); x != nil {
-				e.list = append(e.list, x)
-			}
-		}
+	if list := s.Fields(root, "an exceptions file", []string{"exceptions"})["exceptions"].Value; list != nil {
+		e = s.exceptions(list, asOf, today)
+	} else if s.Mistakes() == 0 {
+		s.Wrong(root, "begin with a line exceptions:", "no exceptions in it")
 	}
-	if err := s.err(); err != nil {
+	if err := s.Err(); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// ReadExceptions reads the section exceptions of a file that holds other sections too, such as the settings file; list is
+// its value. Mistakes are noted in f; what is returned is of use only where there are none.
+func ReadExceptions(f *yamlfile.File, list yamlfile.Node, asOf, today time.Time) *Exceptions {
+	return (&source{f}).exceptions(list, asOf, today)
+}
+
+func (s *source) exceptions(list ast.Node, asOf, today time.Time) *Exceptions {
+	e := &Exceptions{}
+	for _, item := range s.Items(list, "a list of exceptions") {
+		if x := s.exception(item, asOf, today); x != nil {
+			e.list = append(e.list, x)
+		}
+	}
+	return e
 }
 
 func exceptionKeys() []string {
@@ -84,52 +74,51 @@ func exceptionKeys() []string {
 
 // exception reads one entry. Its mistakes are noted, never guessed around.
 func (s *source) exception(n ast.Node, asOf, today time.Time) *exception {
-	f := s.fields(n, "an exception", exceptionKeys())
+	f := s.Fields(n, "an exception", exceptionKeys())
 	if f == nil {
 		return nil
 	}
-	x := &exception{where: s.mistakeAt(placeOf(n), "", "")}
+	x := &exception{where: s.MistakeAt(yamlfile.PlaceOf(n), "", "")}
 	x.Account, x.User = "*", "*" // a user that is left out stands beside a key
-	x.Origin = originOf(x.where)
+	x.Origin = x.where.Origin()
 	for _, name := range []string{"rule", "reason", "owner", "expires"} {
 		if _, ok := f[name]; !ok {
-			m := s.mistakeAt(placeOf(n), hintFor(name), "exception without "+name)
-			s.mistakes = append(s.mistakes, m)
+			s.Note(s.MistakeAt(yamlfile.PlaceOf(n), hintFor(name), "exception without "+name))
 		}
 	}
 	_, user := f["user"]
 	if _, key := f["key"]; !user && !key {
 		// A forgotten line must not accept the risk of everybody.
-		s.mistakes = append(s.mistakes, s.mistakeAt(placeOf(n), hintFor("user"), "exception without user or key"))
+		s.Note(s.MistakeAt(yamlfile.PlaceOf(n), hintFor("user"), "exception without user or key"))
 	}
 	if v, ok := f["rule"]; ok {
-		x.where = s.mistakeAt(v.value.GetToken(), "", "")
-		x.Rule, x.rules = s.exceptedRules(v.value)
+		x.where = s.MistakeAt(v.Value.GetToken(), "", "")
+		x.Rule, x.rules = s.exceptedRules(v.Value)
 	}
 	if v, ok := f["account"]; ok {
-		x.Account = s.account(v.value)
+		x.Account = s.account(v.Value)
 	}
 	if v, ok := f["user"]; ok {
-		x.User = s.text(v.value, "user")
+		x.User = s.Text(v.Value, "user")
 	}
 	if v, ok := f["key"]; ok {
-		x.Key = s.keyID(v.value)
+		x.Key = s.keyID(v.Value)
 	}
 	if v, ok := f["tag"]; ok {
-		x.Tag = s.pairs(v.value, "tag")
+		x.Tag = s.Pairs(v.Value, "tag")
 	}
 	if v, ok := f["reason"]; ok {
-		x.Reason = s.text(v.value, "reason")
+		x.Reason = s.Text(v.Value, "reason")
 	}
 	if v, ok := f["owner"]; ok {
-		x.Owner = s.text(v.value, "owner")
+		x.Owner = s.Text(v.Value, "owner")
 	}
 	if v, ok := f["expires"]; ok {
 		latest := asOf
 		if today.After(asOf) {
 			latest = today
 		}
-		x.Expires = s.expiry(v.value, latest)
+		x.Expires = s.expiry(v.Value, latest)
 		x.expired = x.Expires.Known() && !x.Expires.Time().After(asOf)
 	}
 	return x
@@ -151,24 +140,24 @@ func hintFor(name string) string {
 }
 
 func (s *source) exceptedRules(n ast.Node) (string, []string) {
-	name := s.text(n, "rule")
+	name := s.Text(n, "rule")
 	if name == "" || name == "*" {
 		return name, nil
 	}
 	ids, err := Resolve(name)
 	if err != nil && strings.Contains(name, "*") {
-		s.wrong(n, `name one rule, or "*" for every rule`, "rule %q is a glob", name)
+		s.Wrong(n, `name one rule, or "*" for every rule`, "rule %q is a glob", name)
 	}
 	if choices := byNumber(name); len(choices) > 0 {
-		s.wrong(n, choicesHint(choices), "rule %q is a number without its version", name)
+		s.Wrong(n, choicesHint(choices), "rule %q is a number without its version", name)
 	}
 	return name, append(ids, name) // a rule of the user's ruleset may have the name; Check looks
 }
 
 func (s *source) account(n ast.Node) string {
-	id := s.digits(n, "account")
+	id := s.Digits(n, "account")
 	if id != "" && id != "*" && !isAccountID(id) {
-		s.wrong(n, `write twelve digits in quotes, or "*"`, "account %q is not an account id", id)
+		s.Wrong(n, `write twelve digits in quotes, or "*"`, "account %q is not an account id", id)
 	}
 	return id
 }
@@ -178,18 +167,18 @@ func isAccountID(s string) bool {
 }
 
 func (s *source) keyID(n ast.Node) string {
-	id := s.text(n, "key")
+	id := s.Text(n, "key")
 	if strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_'
 	}) {
-		s.wrong(n, "write the whole id, such as AKIAIOSFODNN7EXAMPLE; leave key out for every key", "key %q is not an access key id", id)
+		s.Wrong(n, "write the whole id, such as AKIAIOSFODNN7EXAMPLE; leave key out for every key", "key %q is not an access key id", id)
 	}
 	return id
 }
 
 // expiry reads a date, which ends as it begins (00:00 UTC), or an RFC 3339 instant.
 func (s *source) expiry(n ast.Node, now time.Time) fact.Time {
-	text := s.text(n, "expires")
+	text := s.Text(n, "expires")
 	if text == "" {
 		return fact.Time{}
 	}
@@ -198,11 +187,11 @@ func (s *source) expiry(n ast.Node, now time.Time) fact.Time {
 		t, err = time.Parse(time.RFC3339, text)
 	}
 	if err != nil {
-		s.wrong(n, "write a date such as 2027-03-31, or RFC 3339", "expires %q is not a date", text)
+		s.Wrong(n, "write a date such as 2027-03-31, or RFC 3339", "expires %q is not a date", text)
 		return fact.Time{}
 	}
 	if latest := now.AddDate(1, 0, 0); t.After(latest) {
-		s.wrong(n, "the latest date allowed is "+latest.UTC().Format(time.DateOnly), "expires %s is more than one year ahead", text)
+		s.Wrong(n, "the latest date allowed is "+latest.UTC().Format(time.DateOnly), "expires %s is more than one year ahead", text)
 	}
 	return fact.At(t.UTC())
 }
@@ -219,16 +208,16 @@ func (e *Exceptions) Check(rs *Ruleset) error {
 			known = append(known, rs.Rules[i].ID)
 		}
 	}
-	s := &source{}
+	s := newSource("")
 	for _, x := range e.list {
 		if x.Rule == "*" || slices.ContainsFunc(x.rules, func(id string) bool { return slices.Contains(known, id) }) {
 			continue
 		}
 		m := *x.where
-		m.text, m.hint = "unknown rule "+quote(x.Rule), didYouMean(x.Rule, known)
-		s.mistakes = append(s.mistakes, &m)
+		m.Text, m.Hint = "unknown rule "+strconv.Quote(x.Rule), yamlfile.DidYouMean(x.Rule, known)
+		s.Note(&m)
 	}
-	return s.err()
+	return s.Err()
 }
 
 // Fresh is a copy of e that has covered nothing yet, for a judging whose outcome is thrown away.

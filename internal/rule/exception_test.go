@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 var asOf = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -131,29 +132,21 @@ func TestParseExceptions_reportsEveryMistakeInOrder(t *testing.T) {
 	}
 }
 
-func TestParseExceptionsSection_leavesOtherSectionsAlone(t *testing.T) {
-	text := "db: x\nexceptions:\n  - rule: key-age-90\n" + everybody + "rate: 5\n"
-	e, err := ParseExceptionsSection("k.yaml", []byte(text), asOf, asOf)
+func TestReadExceptions_notesItsMistakesInTheFile(t *testing.T) {
+	section := func(text string) (*Exceptions, error) {
+		f := &yamlfile.File{Name: "k.yaml"}
+		e := ReadExceptions(f, f.Parse([]byte(text)).Values[1].Value, asOf, asOf)
+		return e, f.Err()
+	}
+	e, err := section("db: x\nexceptions:\n  - rule: key-age-90\n" + everybody)
 	if err != nil || len(e.All()) != 1 || e.All()[0].Origin != "k.yaml:3" {
 		t.Errorf("got %+v, %v", e.All(), err)
 	}
-	if e, err := ParseExceptionsSection("k.yaml", []byte("db: x\n"), asOf, asOf); err != nil || len(e.All()) != 0 {
-		t.Errorf("without a section: %+v, %v", e, err)
+	if e, err := section("db: x\nexceptions: # none yet\n"); err != nil || len(e.All()) != 0 {
+		t.Errorf("an empty section: %+v, %v", e, err)
 	}
-}
-
-func TestParseExceptionsSection_nothingInTheSettingsIsNoMistake(t *testing.T) {
-	for _, text := range []string{"", "\n \n", "# rate: 5\n", "---\n# nothing yet\n", "null\n", "exceptions:\n", "\ufeff# a\n"} {
-		e, err := ParseExceptionsSection("k.yaml", []byte(text), asOf, asOf)
-		if err != nil || e == nil || len(e.All()) != 0 {
-			t.Errorf("%q: %v, %v", text, e, err)
-		}
-	}
-	for _, text := range []string{"- a\n", "text\n", "a: [\n", "a: 1\n---\nb: 2\n", "\x00", "exceptions: 3\n", "exceptions:\n  - rule: '*'\n" + accepted} {
-		_, err := ParseExceptionsSection("k.yaml", []byte(text), asOf, asOf)
-		if err == nil || strings.Contains(err.Error(), "exceptions file") {
-			t.Errorf("%q: %v", text, err)
-		}
+	if _, err := section("db: x\nexceptions: 3\n"); err == nil || !strings.Contains(err.Error(), "k.yaml:2:13: ") {
+		t.Errorf("no list: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"text/template"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 //go:embed pages/*.md
@@ -129,7 +130,7 @@ func (s *Scope) text() string {
 		list []string
 	}{{"accounts", s.Accounts}, {"organisational units", s.OUs}, {"user paths", s.Paths}, {"users", s.Users}} {
 		if len(l.list) > 0 {
-			parts = append(parts, l.what+" "+orList(l.list))
+			parts = append(parts, l.what+" "+yamlfile.OrList(l.list))
 		}
 	}
 	var tags []string

@@ -199,7 +199,7 @@ func (j *Judge) eachRule(checks []check, a *fact.Account, u *fact.User, key int,
 	for _, c := range checks {
 		held := fact.Yes
 		if c.scope != nil {
-			held = c.scope.holds(a, u)
+			held = c.scope.Holds(a, u)
 		}
 		if held == fact.No {
 			continue
@@ -217,7 +217,7 @@ func (j *Judge) eachRule(checks []check, a *fact.Account, u *fact.User, key int,
 // eachUnread gives one outcome for each rule about keys when these could not be read.
 func (j *Judge) eachUnread(checks []check, a *fact.Account, u *fact.User, found func(rule, key int, o Outcome)) {
 	for _, c := range checks {
-		if c.scope == nil || c.scope.holds(a, u) != fact.No {
+		if c.scope == nil || c.scope.Holds(a, u) != fact.No {
 			found(c.rule, -1, undecided(MissingKeys))
 		}
 	}

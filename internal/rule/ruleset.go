@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/yamlfile"
 )
 
 //go:embed rulesets/*.yaml
@@ -22,7 +23,7 @@ func BuiltinNames() []string {
 // Builtin returns a built-in ruleset. The error lists the names there are.
 func Builtin(name string) (*Ruleset, error) {
 	if !slices.Contains(BuiltinNames(), name) {
-		return nil, fmt.Errorf("unknown ruleset %q\nhint: %s", name, didYouMean(name, BuiltinNames()))
+		return nil, fmt.Errorf("unknown ruleset %q\nhint: %s", name, yamlfile.DidYouMean(name, BuiltinNames()))
 	}
 	file := "rulesets/" + name + ".yaml"
 	data, err := builtins.ReadFile(file)
@@ -37,13 +38,13 @@ func Builtin(name string) (*Ruleset, error) {
 func Load(name string, data []byte) (*Ruleset, error) { return load(name, data, false) }
 
 func load(name string, data []byte, builtin bool) (*Ruleset, error) {
-	s := &source{name: name}
-	root := s.parse(data)
+	s := newSource(name)
+	root := s.Parse(data)
 	if root == nil {
-		return nil, s.err()
+		return nil, s.Err()
 	}
 	rs := s.ruleset(root, builtin)
-	if err := s.err(); err != nil {
+	if err := s.Err(); err != nil {
 		return nil, err
 	}
 	return rs, nil
@@ -52,30 +53,30 @@ func load(name string, data []byte, builtin bool) (*Ruleset, error) {
 func rulesetKeys() []string { return []string{"name", "title", "extends", "rules"} }
 
 func (s *source) ruleset(root *ast.MappingNode, builtin bool) *Ruleset {
-	f := s.fields(root, "a ruleset", rulesetKeys())
-	rs := &Ruleset{Name: s.name}
+	f := s.Fields(root, "a ruleset", rulesetKeys())
+	rs := &Ruleset{Name: s.Name}
 	if v, ok := f["name"]; ok {
-		rs.Name = s.text(v.value, "name")
+		rs.Name = s.Text(v.Value, "name")
 		if !builtin && slices.Contains(BuiltinNames(), rs.Name) {
-			s.wrong(v.value, "give your ruleset a name of its own; extends: "+rs.Name+" builds on it", "name %q is a built-in ruleset's", rs.Name)
+			s.Wrong(v.Value, "give your ruleset a name of its own; extends: "+rs.Name+" builds on it", "name %q is a built-in ruleset's", rs.Name)
 		}
 	}
 	if v, ok := f["title"]; ok {
-		rs.Title = s.text(v.value, "title")
+		rs.Title = s.Text(v.Value, "title")
 	}
 	if v, ok := f["extends"]; ok {
-		base, err := Builtin(s.text(v.value, "extends"))
+		base, err := Builtin(s.Text(v.Value, "extends"))
 		if err != nil {
-			s.wrong(v.value, "one of "+strings.Join(BuiltinNames(), ", "), "extends names no built-in ruleset")
+			s.Wrong(v.Value, "one of "+strings.Join(BuiltinNames(), ", "), "extends names no built-in ruleset")
 		} else {
 			rs.Rules = base.Rules
 		}
 	}
 	if v, ok := f["rules"]; ok {
-		s.rules(v.value, rs)
+		s.rules(v.Value, rs)
 	}
-	if len(rs.Rules) == 0 && len(s.mistakes) == 0 {
-		s.wrong(root, "list rules:, or build on a ruleset: extends: default", "no rule is switched on: everything would pass")
+	if len(rs.Rules) == 0 && s.Mistakes() == 0 {
+		s.Wrong(root, "list rules:, or build on a ruleset: extends: default", "no rule is switched on: everything would pass")
 	}
 	return rs
 }
@@ -83,13 +84,13 @@ func (s *source) ruleset(root *ast.MappingNode, builtin bool) *Ruleset {
 // rules reads the entries into rs: one whose id is there already replaces it, in place.
 func (s *source) rules(n ast.Node, rs *Ruleset) {
 	seen := map[string]bool{}
-	for _, item := range s.items(n, "a list of rules") {
+	for _, item := range s.Items(n, "a list of rules") {
 		e := s.ruleEntry(item, rs)
 		if e == nil {
 			continue
 		}
 		if seen[e.rule.ID] {
-			s.wrong(e.id, "one entry for each id; a second instance has an id of its own", "a second entry with id %q", e.rule.ID)
+			s.Wrong(e.id, "one entry for each id; a second instance has an id of its own", "a second entry with id %q", e.rule.ID)
 			continue
 		}
 		seen[e.rule.ID] = true
@@ -123,36 +124,36 @@ func ruleKeys() []string {
 }
 
 func (s *source) ruleEntry(n ast.Node, rs *Ruleset) *ruleEntry {
-	before := len(s.mistakes)
-	f := s.fields(n, "a rule", ruleKeys())
+	before := s.Mistakes()
+	f := s.Fields(n, "a rule", ruleKeys())
 	if f == nil {
 		return nil
 	}
 	idField, ok := f["id"]
 	if !ok {
-		s.mistakes = append(s.mistakes, s.mistakeAt(placeOf(n), "such as id: key-age-60", "rule without id"))
+		s.Note(s.MistakeAt(yamlfile.PlaceOf(n), "such as id: key-age-60", "rule without id"))
 		return nil
 	}
-	e := &ruleEntry{id: idField.value}
-	id := s.text(idField.value, "id")
+	e := &ruleEntry{id: idField.Value}
+	id := s.Text(idField.Value, "id")
 	if id == "" {
 		return nil
 	}
 	if !isRuleID(id) {
-		s.wrong(idField.value, "begin with a small letter; then small letters, digits and dashes, 63 at most", "id %q is not one", id)
+		s.Wrong(idField.Value, "begin with a small letter; then small letters, digits and dashes, 63 at most", "id %q is not one", id)
 		return nil
 	}
 	if !s.base(e, id, f, rs) {
 		return nil
 	}
 	if v, ok := f["enabled"]; ok {
-		e.off = !s.truth(v.value, "enabled")
+		e.off = !s.Truth(v.Value, "enabled")
 	}
 	if v, ok := f["severity"]; ok {
-		e.rule.Severity = s.severity(v.value)
+		e.rule.Severity = s.severity(v.Value)
 	}
 	if v, ok := f["scope"]; ok {
-		e.rule.Scope = s.scope(v.value)
+		e.rule.Scope = s.scope(v.Value)
 	}
 	if e.rule.Kind.Name == customKind {
 		s.custom(e, f)
@@ -160,9 +161,9 @@ func (s *source) ruleEntry(n ast.Node, rs *Ruleset) *ruleEntry {
 		s.instance(e, f)
 	}
 	if v, ok := f["title"]; ok {
-		e.rule.Title = s.text(v.value, "title")
+		e.rule.Title = s.Text(v.Value, "title")
 	}
-	if len(s.mistakes) > before {
+	if s.Mistakes() > before {
 		return nil
 	}
 	return e
@@ -178,10 +179,10 @@ func isRuleID(s string) bool {
 }
 
 // base fills e.rule with what the entry builds on: the rule of that id in rs or in the catalogue, or a kind.
-func (s *source) base(e *ruleEntry, id string, f map[string]field, rs *Ruleset) bool {
+func (s *source) base(e *ruleEntry, id string, f map[string]yamlfile.Field, rs *Ruleset) bool {
 	kind := ""
 	if v, ok := f["kind"]; ok {
-		if kind = s.text(v.value, "kind"); kind == "" {
+		if kind = s.Text(v.Value, "kind"); kind == "" {
 			return false
 		}
 	}
@@ -193,13 +194,13 @@ func (s *source) base(e *ruleEntry, id string, f map[string]field, rs *Ruleset) 
 		return s.newInstance(e, id, kind, f)
 	}
 	if kind != "" && kind != e.rule.Kind.Name {
-		s.wrong(f["kind"].value, "give your instance an id of its own", "%s is of kind %s, not %s", id, e.rule.Kind.Name, kind)
+		s.Wrong(f["kind"].Value, "give your instance an id of its own", "%s is of kind %s, not %s", id, e.rule.Kind.Name, kind)
 		return false
 	}
 	return true
 }
 
-func (s *source) newInstance(e *ruleEntry, id, kind string, f map[string]field) bool {
+func (s *source) newInstance(e *ruleEntry, id, kind string, f map[string]yamlfile.Field) bool {
 	e.rule.ID = id
 	var names []string
 	for _, k := range Kinds() {
@@ -207,16 +208,16 @@ func (s *source) newInstance(e *ruleEntry, id, kind string, f map[string]field) 
 	}
 	names = append(names, customKind)
 	if kind == "" {
-		s.wrong(e.id, didYouMean(id, catalogueIDs())+" a rule of your own needs kind:, one of "+strings.Join(names, ", "),
+		s.Wrong(e.id, yamlfile.DidYouMean(id, catalogueIDs())+" a rule of your own needs kind:, one of "+strings.Join(names, ", "),
 			"rule %q is not in the catalogue and has no kind", id)
 		return false
 	}
 	if !slices.Contains(names, kind) {
-		s.wrong(f["kind"].value, didYouMean(kind, names), "unknown kind %q", kind)
+		s.Wrong(f["kind"].Value, yamlfile.DidYouMean(kind, names), "unknown kind %q", kind)
 		return false
 	}
 	if _, ok := f["severity"]; !ok {
-		s.wrong(e.id, "one of low, medium, high, critical", "rule %q has no severity", id)
+		s.Wrong(e.id, "one of low, medium, high, critical", "rule %q has no severity", id)
 		return false
 	}
 	if kind == customKind {
@@ -229,11 +230,11 @@ func (s *source) newInstance(e *ruleEntry, id, kind string, f map[string]field) 
 }
 
 // instance reads the thresholds of a rule of a built-in kind.
-func (s *source) instance(e *ruleEntry, f map[string]field) {
+func (s *source) instance(e *ruleEntry, f map[string]yamlfile.Field) {
 	r := &e.rule
 	for _, name := range customKeys() {
 		if v, ok := f[name]; ok {
-			s.wrong(v.key, "only rules of kind: custom have it", "kind %s has no %s", r.Kind.Name, name)
+			s.Wrong(v.Key, "only rules of kind: custom have it", "kind %s has no %s", r.Kind.Name, name)
 		}
 	}
 	before := r.Params
@@ -242,14 +243,14 @@ func (s *source) instance(e *ruleEntry, f map[string]field) {
 		switch {
 		case !ok:
 		case !slices.Contains(r.Kind.Params, name):
-			s.wrong(v.key, hasParams(r.Kind), "kind %s has no %s", r.Kind.Name, name)
+			s.Wrong(v.Key, hasParams(r.Kind), "kind %s has no %s", r.Kind.Name, name)
 		default:
-			s.param(&r.Params, name, v.value)
+			s.param(&r.Params, name, v.Value)
 		}
 	}
 	if r.Params != before {
 		if c, ok := entry(r.ID); ok && slices.Contains([]string{"key-age", "key-unused"}, c.kind) {
-			s.wrong(e.id, "give your instance an id of its own, such as "+c.kind+"-60, and switch this one off with enabled: false",
+			s.Wrong(e.id, "give your instance an id of its own, such as "+c.kind+"-60, and switch this one off with enabled: false",
 				"%s promises its number of days", r.ID)
 		}
 		r.Title = titleOf(r.Kind.Name, &r.Params)
@@ -280,22 +281,22 @@ func (s *source) param(p *Params, name string, n ast.Node) {
 	case "window":
 		p.Window = s.duration(n, name, 0)
 	case "max_active":
-		p.MaxActive = s.count(n, name)
+		p.MaxActive = s.Count(n, name)
 	case "console_only":
-		p.ConsoleOnly = s.truth(n, name)
+		p.ConsoleOnly = s.Truth(n, name)
 	}
 }
 
 func (s *source) severity(n ast.Node) finding.Severity {
-	v := finding.Severity(s.text(n, "severity"))
+	v := finding.Severity(s.Text(n, "severity"))
 	if v != "" && !v.Valid() {
-		s.wrong(n, "one of low, medium, high, critical", "unknown severity %q", v)
+		s.Wrong(n, "one of low, medium, high, critical", "unknown severity %q", v)
 	}
 	return v
 }
 
 func (s *source) scope(n ast.Node) *Scope {
-	f := s.fields(n, "a scope", []string{"accounts", "ous", "paths", "users", "tags"})
+	f := s.Fields(n, "a scope", []string{"accounts", "ous", "paths", "users", "tags"})
 	if f == nil {
 		return nil
 	}
@@ -305,23 +306,23 @@ func (s *source) scope(n ast.Node) *Scope {
 		to   *[]string
 		read func(ast.Node, string) string
 	}{
-		{"accounts", &scope.Accounts, s.digits}, {"ous", &scope.OUs, s.text},
-		{"paths", &scope.Paths, s.text}, {"users", &scope.Users, s.text},
+		{"accounts", &scope.Accounts, s.Digits}, {"ous", &scope.OUs, s.Text},
+		{"paths", &scope.Paths, s.Text}, {"users", &scope.Users, s.Text},
 	} {
 		v, ok := f[list.name]
 		if !ok {
 			continue
 		}
-		*list.to = s.texts(v.value, list.name, list.read)
+		*list.to = s.Texts(v.Value, list.name, list.read)
 		if len(*list.to) == 0 {
-			s.wrong(v.key, "leave it out where nothing is to be limited", "scope with no %s", list.name)
+			s.Wrong(v.Key, "leave it out where nothing is to be limited", "scope with no %s", list.name)
 		}
 	}
 	if v, ok := f["tags"]; ok {
-		scope.Tags = s.pairs(v.value, "tags")
+		scope.Tags = s.Pairs(v.Value, "tags")
 	}
 	if len(f) == 0 {
-		s.wrong(n, "leave scope out where nothing is to be limited", "empty scope")
+		s.Wrong(n, "leave scope out where nothing is to be limited", "empty scope")
 	}
 	return scope
 }
@@ -372,8 +373,8 @@ func selectError(rs *Ruleset, id string, err error) string {
 			own = append(own, rs.Rules[i].ID)
 		}
 	}
-	if near := nearest(id, own); len(near) > 0 {
-		return fmt.Sprintf("unknown rule %q\nhint: did you mean %s?", id, orList(near))
+	if near := yamlfile.Nearest(id, own); len(near) > 0 {
+		return fmt.Sprintf("unknown rule %q\nhint: did you mean %s?", id, yamlfile.OrList(near))
 	}
 	return err.Error()
 }

@@ -17,9 +17,9 @@ type Scope struct {
 	Tags     map[string]string // of the user, all of them; values are globs; live evidence only
 }
 
-// holds tells whether the rule holds for u in a. It is Unknown where the account's id or unit or the user's tags
+// Holds tells whether u in a is within the scope; nil is everybody. It is Unknown where the account's id or unit or the user's tags
 // decide and were not read.
-func (s *Scope) holds(a *fact.Account, u *fact.User) fact.Answer {
+func (s *Scope) Holds(a *fact.Account, u *fact.User) fact.Answer {
 	if s == nil {
 		return fact.Yes
 	}

@@ -41,7 +41,7 @@ func TestScope_holdsWhereEverythingGivenAgrees(t *testing.T) {
 		{"one tag differs", &Scope{Tags: map[string]string{"team": "pay*", "env": "test"}}, prod, tagged, fact.No},
 		{"no such tag", &Scope{Tags: map[string]string{"team": "*"}}, prod, bare, fact.No},
 	} {
-		if got := c.scope.holds(&c.a, &c.u); got != c.want {
+		if got := c.scope.Holds(&c.a, &c.u); got != c.want {
 			t.Errorf("%s: holds = %v, want %v", c.name, got, c.want)
 		}
 	}

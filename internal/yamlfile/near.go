@@ -1,12 +1,12 @@
-package rule
+package yamlfile
 
 import (
 	"slices"
 	"strings"
 )
 
-// nearest lists up to three of names that resemble word, the closest first.
-func nearest(word string, names []string) []string {
+// Nearest lists up to three of names that resemble word, the closest first.
+func Nearest(word string, names []string) []string {
 	type candidate struct {
 		name string
 		far  int
@@ -31,15 +31,16 @@ func nearest(word string, names []string) []string {
 	return out
 }
 
-// didYouMean is a hint with the names nearest to word; where none resembles it, it lists them all.
-func didYouMean(word string, names []string) string {
-	if near := nearest(word, names); len(near) > 0 {
-		return "did you mean " + orList(near) + "?"
+// DidYouMean is a hint with the names Nearest to word; where none resembles it, it lists them all.
+func DidYouMean(word string, names []string) string {
+	if near := Nearest(word, names); len(near) > 0 {
+		return "did you mean " + OrList(near) + "?"
 	}
 	return "one of " + strings.Join(names, ", ")
 }
 
-func orList(names []string) string {
+// OrList joins names as in: a, b or c.
+func OrList(names []string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
 	}

@@ -1,0 +1,128 @@
+package awsiam
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+)
+
+// What Secrets and Parameters have in common: services that speak JSON, and calls that carry a secret.
+
+// purposeRotate is whose policy grants the calls of Secrets and Parameters.
+const purposeRotate = "rotate"
+
+// service is the configuration for a client of another service than IAM: the same credentials, connections,
+// meter and retries, and an endpoint of its own where the environment or a profile names one.
+func (c *client) service(ctx context.Context) (aws.Config, error) {
+	cfg, err := configure(ctx, c.set, &roleManners{}) // for the endpoints that it names; it calls nobody
+	if err != nil {
+		return cfg, err
+	}
+	own := c.iam.Options()
+	cfg.Region, cfg.Credentials, cfg.HTTPClient = own.Region, c.signer, c.http
+	cfg.Retryer = func() aws.Retryer { return c.meter.retryer }
+	cfg.RetryMaxAttempts = 0
+	cfg.APIOptions = append(append([]func(*middleware.Stack) error{}, own.APIOptions...), speakJSON)
+	return cfg, nil
+}
+
+// speakJSON puts the check of a JSON answer in the place of that of an XML one.
+func speakJSON(stack *middleware.Stack) error {
+	_, err := stack.Deserialize.Swap("keyreeveWhole", middleware.DeserializeMiddlewareFunc("keyreeveWholeJSON", wholeJSON))
+	return err
+}
+
+// wholeJSON is what whole is, for the services that answer in JSON.
+func wholeJSON(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
+	out middleware.DeserializeOutput, md middleware.Metadata, err error,
+) {
+	out, md, err = next.HandleDeserialize(ctx, in)
+	response, ok := out.RawResponse.(*smithyhttp.Response)
+	if err != nil || !ok {
+		return out, md, err
+	}
+	body, err := io.ReadAll(response.Body)
+	closeErr := response.Body.Close()
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	switch {
+	case ctx.Err() != nil:
+		return out, md, ctx.Err()
+	case err != nil:
+		return out, md, &partial{err}
+	case closeErr != nil:
+		return out, md, &partial{closeErr}
+	case response.StatusCode < 500 && (!bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) || !json.Valid(body)):
+		return out, md, &partial{fmt.Errorf("HTTP %d without a JSON object", response.StatusCode)}
+	}
+	return out, md, nil
+}
+
+// sentence is a call of Secrets or Parameters as its errors tell of it.
+type sentence struct {
+	action  string
+	doing   string
+	subject string
+	carried fact.Secret // what the call sent; AWS quotes a value that it refuses
+}
+
+// failed is the error of a call that reads, changed that of a call that changes something.
+func (c *client) failed(ctx context.Context, s sentence, err error) *Error {
+	e := c.failure(ctx, s.action, s.doing, s.subject, err)
+	if e.Kind == nil && ctx.Err() == nil {
+		e.Kind = kindOfStoreCode(apiCode(err))
+	}
+	if quotes(e.Err.Error(), s.carried) {
+		e.Err = &smithy.GenericAPIError{Code: orDefault(apiCode(err), "Refused"), Message: "(withheld, for it quotes what was sent)"}
+	}
+	return e
+}
+
+func (c *client) changed(ctx context.Context, s sentence, err error) *Error {
+	e := c.failed(ctx, s, err)
+	e.Unclear = errors.As(err, new(*unclear))
+	return e
+}
+
+// garbled is the refusal of an answer that AWS gave.
+func (c *client) garbled(ctx context.Context, s sentence, format string, args ...any) *Error {
+	return c.failure(ctx, s.action, s.doing, s.subject, &refusal{fmt.Sprintf(format, args...)})
+}
+
+// kindOfStoreCode is kindOfCode for the codes that IAM does not have.
+func kindOfStoreCode(code string) error {
+	switch code {
+	case "ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound":
+		return ErrNotFound
+	case "TooManyUpdates": // the parameter is being changed right now
+		return ErrThrottled
+	case "InternalServiceError", "InternalServerError", "InternalServiceErrorException":
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// quotes tells whether text holds any long word of what was sent: a secret, whole or cut.
+func quotes(text string, sent fact.Secret) bool {
+	const long = 12
+	for _, word := range strings.FieldsFunc(sent.Reveal(), func(r rune) bool {
+		return !(r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("/+=_-", r))
+	}) {
+		for i := 0; i+long <= len(word); i++ {
+			if strings.Contains(text, word[i:i+long]) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,122 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+)
+
+// Refusal says why a rotation does not take what a person asked of it.
+type Refusal struct {
+	Why   string
+	Widen string // the next move; may be empty
+}
+
+func (r *Refusal) Error() string { return r.Why }
+
+// Hint is the next move for a person, or empty.
+func (r *Refusal) Hint() string { return r.Widen }
+
+// Confirm records that a person says that the consumer uses the new key. by is the ARN of who says so.
+func (e *Engine) Confirm(ctx context.Context, id, by string) (*Rotation, error) {
+	r, err := e.Ledger.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	waits := r.State == Proving || r.State == Held && r.Resume == Proving
+	if !waits {
+		return r, &Refusal{Why: fmt.Sprintf("rotation %s is %s: there is nothing to confirm", r.ID, r.State), Widen: "keyreeve rotate show " + r.ID + " tells what it waits for"}
+	}
+	now := e.now()
+	from := r.State
+	if r.State == Held {
+		r.State, r.Resume = Proving, ""
+	}
+	r.ConfirmedBy, r.NextAt, r.ChangedAt, r.Why = by, now, now, ""
+	return r, e.Ledger.Save(ctx, r, Event{At: now, From: from, To: r.State, Note: "confirmed by " + by})
+}
+
+// Approve lets a rotation go on that is held or in conflict, as the account is now. by is the ARN of who says so.
+func (e *Engine) Approve(ctx context.Context, id, by string) (*Rotation, error) {
+	r, err := e.Ledger.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.State != Held && r.State != Conflict {
+		return r, &Refusal{Why: fmt.Sprintf("rotation %s is %s: there is nothing to approve", r.ID, r.State), Widen: "keyreeve rotate show " + r.ID + " tells what it waits for"}
+	}
+	t := &turn{Engine: e, r: r}
+	w, found := t.read(ctx)
+	if found != nil {
+		return r, &Refusal{Why: found.note, Widen: "what cannot be read cannot be approved"}
+	}
+	if why := t.rebase(ctx, w); why != "" {
+		return r, &Refusal{Why: why, Widen: "put that right, or keyreeve rotate cancel " + r.ID}
+	}
+	edge, _ := Next(r.State, Approve)
+	r.ApprovedBy = by
+	return r, t.take(ctx, edge, seen{event: Approve, note: "by " + by})
+}
+
+// rebase takes the account as it is now for what the rotation expects, where that can be: the user's other keys, and uses of
+// the old key that are known by now, after which the quiet period begins anew. It says why it cannot be.
+func (t *turn) rebase(ctx context.Context, w *world) string {
+	r := t.r
+	t.r.Others = nil
+	for i := range w.keys {
+		if k := &w.keys[i]; k.ID != r.Old.ID && k.ID != r.New.ID {
+			r.Others = append(r.Others, KeyRecord{ID: k.ID, Active: k.Active, Created: k.Created.Time()})
+		}
+	}
+	back := r.State
+	r.State = r.Resume
+	why := t.moved(w)
+	r.State = back
+	if why != "" {
+		return why
+	}
+	if r.Resume == Creating { // begin anew: what stands now is somebody's
+		r.Resume, r.Intent = Requested, None
+	}
+	if r.Resume == Quiet || r.Resume == Deleting {
+		use, found := t.lastUse(ctx, r.Old.ID)
+		if found != nil {
+			return found.note
+		}
+		if use.At.Known() {
+			r.Old.LastUsed = use.At.Time()
+		}
+		r.DeactivatedAt, r.Resume = t.now(), Quiet
+	}
+	return ""
+}
+
+// Cancel begins the way back. by is the ARN of who says so.
+func (e *Engine) Cancel(ctx context.Context, id, by string) (*Rotation, error) {
+	r, err := e.Ledger.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	edge, ok := Next(r.State, Cancel)
+	if !ok {
+		return r, &Refusal{Why: fmt.Sprintf("rotation %s is %s: it cannot be backed out of any more", r.ID, r.State)}
+	}
+	t := &turn{Engine: e, r: r}
+	if r.Intent == Create || r.Intent == DropOrphan {
+		// Whether a key was made is not known: that is found out first.
+		if _, err := e.Tick(ctx, id); err != nil {
+			return r, err
+		}
+		if r, err = e.Ledger.Load(ctx, id); err != nil || r.Intent == Create || r.Intent == DropOrphan {
+			return r, errOr(err, &Refusal{Why: "whether the new key was made is not known yet", Widen: "try again in a minute"})
+		}
+		t.r = r
+	}
+	return r, t.take(ctx, edge, seen{event: Cancel, note: "by " + by})
+}
+
+func errOr(err error, or *Refusal) error {
+	if err != nil {
+		return err
+	}
+	return or
+}
