@@ -13,6 +13,8 @@ import (
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/plan"
+	"github.com/keyreeve/keyreeve/internal/rotate"
+	"github.com/keyreeve/keyreeve/internal/store"
 )
 
 func TestApply_deactivatesThenDeletesAfterTheQuietPeriod(t *testing.T) {
@@ -251,6 +253,18 @@ func TestApply_guardsKeepSingleSteps(t *testing.T) {
 		r, err := e.Apply(s.ctx, p, apply.Options{})
 		s.must(err)
 		s.status(r, journal.StatusRefused, journal.StatusDone)
+	})
+	t.Run("a rotation has begun since the plan", func(t *testing.T) {
+		s := newStage(t, idle("ANA"), idle("BOB"))
+		p := s.plan(plan.Options{})
+		now := s.cloud.Now()
+		s.must(s.db.Ledger(store.Origin{}).Begin(s.ctx, &rotate.Rotation{
+			ID: "rot-1", State: rotate.Requested, Account: account, User: "ANA", ARN: p.Steps[0].UserARN, UserID: p.Steps[0].UserID, Caller: "arn",
+			Old: rotate.KeyRecord{ID: "AKIAANA1", Active: true, Created: p.Steps[0].Expect.CreatedAt}, StartedAt: now, ChangedAt: now, EnteredAt: now,
+			Targets: []rotate.Target{{Name: "here", State: rotate.Pending}},
+		}, rotate.Event{At: now, To: rotate.Requested}))
+		s.status(s.apply(p, apply.Options{}), journal.StatusRefused, journal.StatusDone)
+		s.wantState("ANA", "AKIAANA1", journal.Active)
 	})
 	t.Run("quarantined since the plan", func(t *testing.T) {
 		s := newStage(t, idle("ANA"), idle("BOB"))

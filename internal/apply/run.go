@@ -256,6 +256,8 @@ func (a *applying) refused(s *plan.Step, v *view) string {
 	switch {
 	case a.ours(&v.user, s.KeyID):
 		return fmt.Sprintf("key %s belongs to the credentials that keyreeve runs with: run it with others", s.KeyID)
+	case a.book.Rotating[v.user.ID] != "":
+		return fmt.Sprintf("rotation %s of user %q is under way: keyreeve rotate show %s", a.book.Rotating[v.user.ID], s.User, a.book.Rotating[v.user.ID])
 	case quarantinedUser(a.quarantined, s.User) != nil:
 		return fmt.Sprintf("user %q is in quarantine: AWS found a key of it exposed; keyreeve rules show exposed-key lists the steps", s.User)
 	case !s.AllowUsed && !slices.Contains(a.opt.AllowUsed, s.KeyID) &&

@@ -67,6 +67,9 @@ func (e *Engine) Undo(ctx context.Context, id string, steps []string, o Options)
 // Reverse is the run that takes back what of did, newest first: all of it, or the steps named by the beginnings of their
 // ids, four characters or more.
 func Reverse(of *journal.Run, only []string) (*journal.Run, error) {
+	if of.Kind == journal.Rotate {
+		return nil, &plan.InputError{Problem: fmt.Sprintf("run %s is a rotation", of.ID), Hint: "keyreeve rotate cancel " + of.ID + " backs out of it"}
+	}
 	run := &journal.Run{Kind: journal.Undo, Undoes: of.ID, Plan: of.Plan}
 	var unknown []string
 	for _, id := range only {
@@ -187,6 +190,8 @@ func (u *undoing) compare(s *journal.Step, v *view) (journal.Result, string) {
 		return journal.Already, fmt.Sprintf("key %s is %s already", s.KeyID, v.state())
 	case last.Run != u.of.ID:
 		return journal.Stale, fmt.Sprintf("run %s changed key %s after run %s", last.Run, s.KeyID, u.of.ID)
+	case u.book.Rotating[v.user.ID] != "":
+		return journal.Refused, fmt.Sprintf("rotation %s of user %q is under way", u.book.Rotating[v.user.ID], s.User)
 	case quarantinedUser(u.quarantined, s.User) != nil:
 		return journal.Refused, fmt.Sprintf("user %q is in quarantine: AWS found a key of it exposed", s.User)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
+	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
@@ -114,7 +115,62 @@ func (a *app) apply(ctx context.Context, f *applyFlags, path string) error {
 		return a.confirm(ctx, p)
 	}
 	c.work = func(e *apply.Engine, opt apply.Options) (*apply.Result, error) { return e.Apply(ctx, p, opt) }
-	return a.change(ctx, c)
+	orders, err := a.rotations(p)
+	if err != nil || len(orders) == 0 {
+		return errors.Join(err, a.change(ctx, c))
+	}
+	return a.applyWithRotations(ctx, c, p, orders, f)
+}
+
+// rotations are the rotations that the plan asks for, where the settings say where new keys go at all.
+func (a *app) rotations(p *plan.Plan) ([]rotate.Order, error) {
+	set, _, err := a.readConfig(a.sys.Now())
+	if err != nil {
+		return nil, asMisuse(err)
+	}
+	if set.Entries() == 0 {
+		return nil, nil
+	}
+	return ordersOf(p, ""), nil
+}
+
+// applyWithRotations carries out what a run does, then begins the rotations. Those count as steps of the run.
+func (a *app) applyWithRotations(ctx context.Context, c *change, p *plan.Plan, orders []rotate.Order, f *applyFlags) error {
+	steps := 0
+	for i := range p.Steps {
+		if s := &p.Steps[i]; !s.Open() && s.Action != plan.Rotate {
+			steps++
+		}
+	}
+	active := 0
+	for i := range p.Accounts {
+		active += p.Accounts[i].ActiveKeys
+	}
+	if err := c.opt.Limits.Check(len(p.Due(a.sys.Now().UTC()))+len(orders), active); err != nil {
+		return err
+	}
+	var err error
+	c.begun = true
+	if steps > 0 {
+		if err = a.change(ctx, c); err != nil && !errors.As(err, new(*exitError)) {
+			return err
+		}
+	}
+	if c.opt.DryRun {
+		a.say("dry run: %d rotations would be begun", len(orders))
+		return err
+	}
+	r, openErr := a.rotating(ctx, f.writerFlags)
+	if openErr != nil {
+		return errors.Join(err, openErr)
+	}
+	defer r.close()
+	if steps == 0 {
+		if err := c.agree(r.engine.Caller.Account.ID); err != nil {
+			return err
+		}
+	}
+	return errors.Join(err, a.begin(ctx, r, orders))
 }
 
 // knownKeys refuses a key id that no step of the plan is about: mostly a slip.
@@ -171,6 +227,7 @@ type change struct {
 	opt        apply.Options
 	// agree refuses the account, or asks a person, before the journal is made and the account locked.
 	agree func(account string) error
+	begun bool // rotations of the plan are begun beside the run
 	work  func(e *apply.Engine, opt apply.Options) (*apply.Result, error)
 }
 
@@ -230,6 +287,9 @@ func (a *app) change(ctx context.Context, c *change) error {
 		return &exitError{ExitBroke, errors.New("interrupted before the first step: no key was changed")}
 	case result == nil:
 		return err
+	}
+	if c.begun {
+		result.Rotations = nil
 	}
 	return a.tellRun(result, c.opt.DryRun, err)
 }
@@ -320,7 +380,7 @@ func (a *app) tellRun(r *apply.Result, dry bool, broke error) error {
 		a.warn("%s; its key is left alone", why)
 	}
 	if n := len(r.Rotations); n > 0 {
-		a.warn("%d keys of the plan need rotating, which apply does not do: keyreeve rules show key-age-30 lists the steps", n)
+		a.warn("%d keys of the plan need rotating, and the settings do not say where new keys go: see rotation: in docs/rotation.md", n)
 	}
 	if n := len(r.Undecided); n > 0 {
 		a.warn("%d users of the plan wait for a choice: keyreeve plan --keep KEYID", n)

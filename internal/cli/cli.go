@@ -201,8 +201,8 @@ func (a *app) root() *cobra.Command {
 		return misuse(fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%v", err)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.runsCommand(),
-		a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
+	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.rotateCommand(), a.runsCommand(),
+		a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(), a.serveCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	return root
 }
 

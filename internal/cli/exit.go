@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/credreport"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/plan"
+	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
@@ -74,11 +75,12 @@ func codeOf(err error) int {
 		record *journal.InputError
 		no     *plan.Refusal
 		held   *store.HeldError
+		wait   *rotate.Refusal
 	)
 	switch {
 	case errors.As(err, &report), errors.As(err, &input), errors.As(err, &doc), errors.As(err, &record), errors.Is(err, awsiam.ErrSettings):
 		return ExitMisuse
-	case errors.As(err, &no), errors.As(err, &held):
+	case errors.As(err, &no), errors.As(err, &held), errors.As(err, &wait):
 		return ExitRefused
 	default:
 		return ExitBroke

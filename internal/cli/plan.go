@@ -250,7 +250,7 @@ func (a *app) makePlan(ctx context.Context, p *planRequest) (*plan.Plan, *findin
 	if err != nil {
 		return nil, nil, err
 	}
-	in.Changes = book.Changes
+	in.Changes, in.Rotating = book.Changes, book.Rotating
 	in.Excepted = func(rules []string, u *fact.User, k *fact.Key) *finding.Exception {
 		return p.judge.Exceptions.Covers(rules, &s.Account, u, k)
 	}

@@ -3,10 +3,13 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
+	"github.com/keyreeve/keyreeve/internal/config"
 )
 
 // policyDocument is an IAM policy, as AWS takes it.
@@ -29,7 +32,8 @@ func (a *app) policyCommand() *cobra.Command {
 		Short: "Print the least-privilege IAM policy that a mode needs",
 		Long: "iam-policy prints the policy with exactly the actions that keyreeve calls in a mode, no more.\n" +
 			"audit, plan and doctor only read. apply and undo need the actions of remediate, and these alone: give\n" +
-			"them to credentials of their own (--remediate-profile, --remediate-role).\n" +
+			"them to credentials of their own (--remediate-profile, --remediate-role). rotate needs those of rotate,\n" +
+			"with the secrets and parameters that the settings file names, as far as they are in the same account.\n" +
 			"sts:GetCallerIdentity is called too and needs no permission.",
 		Example: "  keyreeve iam-policy --for audit > keyreeve-audit.json\n" +
 			"  keyreeve iam-policy --for remediate > keyreeve-remediate.json\n" +
@@ -38,7 +42,14 @@ func (a *app) policyCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			policy, ok := policies()[mode]
 			if !ok {
-				return misuse("use audit or remediate", "unknown mode %q", mode)
+				return misuse("use audit, remediate or rotate", "unknown mode %q", mode)
+			}
+			if mode == "rotate" {
+				set, _, err := a.readConfig(a.sys.Now())
+				if err != nil {
+					return asMisuse(err)
+				}
+				policy.Statement = append(policy.Statement, targetStatements(set)...)
 			}
 			text, err := json.MarshalIndent(policy, "", "  ")
 			if err != nil {
@@ -48,8 +59,8 @@ func (a *app) policyCommand() *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&mode, "for", "audit", "`MODE`: audit, remediate")
-	completeValues(c, "for", []string{"audit", "remediate"})
+	c.Flags().StringVar(&mode, "for", "audit", "`MODE`: audit, remediate, rotate")
+	completeValues(c, "for", []string{"audit", "remediate", "rotate"})
 	return c
 }
 
@@ -65,5 +76,34 @@ func policies() map[string]policyDocument {
 	return map[string]policyDocument{
 		"audit":     allow("KeyreeveAudit", awsiam.AuditActions()),
 		"remediate": allow("KeyreeveRemediate", awsiam.RemediateActions()),
+		"rotate":    allow("KeyreeveRotate", awsiam.RotateActions()),
 	}
+}
+
+// targetStatements are what the couriers need, for each secret and parameter that the settings name. What a role reaches
+// needs only the right to assume it; the role's own policy is the other account's matter.
+func targetStatements(set *config.Config) []policyStatement {
+	var out []policyStatement
+	for i, s := range set.Stores() {
+		st := policyStatement{Effect: "Allow"}
+		region := s.Region
+		if region == "" {
+			region = "*"
+		}
+		switch {
+		case s.Role != "":
+			st.Sid, st.Action, st.Resource = "KeyreeveAssume", []string{"sts:AssumeRole"}, s.Role
+		case s.Kind == config.SecretsManager:
+			st.Sid, st.Action, st.Resource = "KeyreeveSecret", awsiam.SecretActions(s.Create), s.Name
+			if !strings.HasPrefix(s.Name, "arn:") { // AWS adds a dash and six characters to the name of a secret
+				st.Resource = "arn:*:secretsmanager:" + region + ":*:secret:" + s.Name + "-??????"
+			}
+		default:
+			st.Sid, st.Action = "KeyreeveParameter", awsiam.ParameterActions()
+			st.Resource = "arn:*:ssm:" + region + ":*:parameter/" + strings.TrimPrefix(s.Name, "/")
+		}
+		st.Sid += strconv.Itoa(i + 1)
+		out = append(out, st)
+	}
+	return out
 }

@@ -23,6 +23,10 @@ func (r *Run) Admits(e *Entry) error {
 		return out(e, "the run has ended")
 	case e.Kind == End:
 		return nil
+	case e.Kind == Event && r.Kind != Rotate:
+		return out(e, "the run is no rotation")
+	case e.Kind == Event:
+		return nil
 	}
 	i := slices.IndexFunc(r.Steps, func(s Step) bool { return s.ID == e.Step })
 	if i < 0 {
@@ -68,6 +72,10 @@ func out(e *Entry, why string) error {
 func (r *Run) add(e *Entry) {
 	if e.Kind == End {
 		r.EndedAt, r.EndNote = e.At, e.Note
+		return
+	}
+	if e.Kind == Event {
+		r.Events = append(r.Events, *e)
 		return
 	}
 	if i := slices.IndexFunc(r.Steps, func(s Step) bool { return s.ID == e.Step }); i >= 0 {

@@ -20,7 +20,7 @@ type Entry struct {
 	At     time.Time // UTC, to the microsecond
 	Result Result
 	Note   string          // for people: a request, an error, what was seen
-	Data   json.RawMessage // of Begin: the run and its steps (Record); else nil
+	Data   json.RawMessage // of Begin: the run and its steps (Record); of Event: the Happening; else nil
 	Prev   string          // Hash of the entry before; empty for the first
 	Hash   string
 }
@@ -63,9 +63,9 @@ func (e *Entry) Valid() error {
 		return fmt.Errorf("entry %d: no run", e.Seq)
 	case e.Kind.Results() == nil && e.Result != "", e.Kind.Results() != nil && !slices.Contains(e.Kind.Results(), e.Result):
 		return fmt.Errorf("entry %d: %s with the result %q", e.Seq, e.Kind, e.Result)
-	case (e.Kind == Begin || e.Kind == End) != (e.Step == ""):
+	case (e.Kind == Begin || e.Kind == Event || e.Kind == End) != (e.Step == ""):
 		return fmt.Errorf("entry %d: %s of step %q", e.Seq, e.Kind, e.Step)
-	case (e.Kind == Begin) != (len(e.Data) > 0):
+	case (e.Kind == Begin || e.Kind == Event) != (len(e.Data) > 0):
 		return fmt.Errorf("entry %d: %s with %d bytes of data", e.Seq, e.Kind, len(e.Data))
 	case e.Hash == "" || e.Hash != e.Sum():
 		return fmt.Errorf("entry %d: its hash does not fit what it says", e.Seq)

@@ -260,6 +260,11 @@ func follow(runs map[string]*Run, e *Entry) error {
 		if err := run.Admits(e); err != nil {
 			return err
 		}
+		if e.Kind == Event {
+			if _, err := ReadHappening(e.Data); err != nil {
+				return err
+			}
+		}
 		run.add(e)
 		return nil
 	}
@@ -274,6 +279,8 @@ func follow(runs map[string]*Run, e *Entry) error {
 		return fmt.Errorf("begin of run %q at %s holds the record of run %q, started %s", e.Run, Stamp(e.At), run.ID, Stamp(run.StartedAt))
 	case run.Undoes != "" && runs[run.Undoes] == nil:
 		return fmt.Errorf("run %q undoes run %q, which has not begun", run.ID, run.Undoes)
+	case run.Undoes != "" && runs[run.Undoes].Kind == Rotate:
+		return fmt.Errorf("run %q undoes run %q, a rotation", run.ID, run.Undoes)
 	}
 	runs[e.Run] = run
 	return nil

@@ -17,12 +17,14 @@ import (
 	"github.com/keyreeve/keyreeve/internal/journal"
 )
 
-// story is a chain of two runs, the second of which undoes the first; each kind of entry is in it.
+// story is a chain of two runs, the second of which undoes the first, and a rotation; each kind of entry is in it.
 func story() []journal.Entry {
 	first, second := sample("run-1", 2), sample("run-2", 1)
 	second.Kind, second.Undoes = journal.Undo, "run-1"
 	second.Steps[0].Action, second.Steps[0].From = journal.Activate, journal.Inactive
 	second.StartedAt, second.Steps[0].LastUsed = noon.Add(time.Hour), time.Time{} // never
+	third := rotation("run-3")
+	third.StartedAt = noon.Add(2 * time.Hour)
 	return chained(
 		journal.Entry{Run: "run-1", Kind: journal.Begin, At: noon, Data: journal.Record(&first)},
 		journal.Entry{Run: "run-1", Step: "step0", Kind: journal.Intent, Note: "deactivate <key> & wait"},
@@ -35,6 +37,9 @@ func story() []journal.Entry {
 		journal.Entry{Run: "run-2", Step: "step0", Kind: journal.Intent},
 		journal.Entry{Run: "run-2", Step: "step0", Kind: journal.Outcome, Result: journal.Refused},
 		journal.Entry{Run: "run-2", Kind: journal.End},
+		journal.Entry{Run: "run-3", Kind: journal.Begin, At: noon.Add(2 * time.Hour), Data: journal.Record(&third)},
+		journal.Entry{Run: "run-3", Kind: journal.Event, Data: journal.RecordHappening(happened("deactivating", "quiet", "deactivated", journal.Deactivate)), Note: "seen"},
+		journal.Entry{Run: "run-3", Kind: journal.End},
 	)
 }
 
@@ -83,7 +88,7 @@ func TestExport_isReadBackAsItWasAndVerified(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(journal.Summary{Entries: 11, Runs: 2, From: noon, To: noon.Add(time.Hour), Head: want.Head}, sum); diff != "" {
+	if diff := cmp.Diff(journal.Summary{Entries: 14, Runs: 3, From: noon, To: noon.Add(2 * time.Hour), Head: want.Head}, sum); diff != "" {
 		t.Errorf("summary (-want +got):\n%s", diff)
 	}
 	empty, err := journal.DecodeExport(bytes.NewReader(encoded(t, journal.NewExport("1", noon, nil))))
@@ -112,7 +117,7 @@ func TestVerify_findsEveryFieldThatWasChanged(t *testing.T) {
 		"run":  func(e *journal.Entry) { e.Run += "x" },
 		"step": func(e *journal.Entry) { e.Step += "1" },
 		"kind": func(e *journal.Entry) {
-			e.Kind = journal.EntryKinds()[(slices.Index(journal.EntryKinds(), e.Kind)+1)%6]
+			e.Kind = journal.EntryKinds()[(slices.Index(journal.EntryKinds(), e.Kind)+1)%len(journal.EntryKinds())]
 		},
 		"at":     func(e *journal.Entry) { e.At = e.At.Add(time.Microsecond) },
 		"result": func(e *journal.Entry) { e.Result += "x" },
@@ -121,6 +126,7 @@ func TestVerify_findsEveryFieldThatWasChanged(t *testing.T) {
 			if e.Data = bytes.Replace(e.Data, []byte("4711"), []byte("4712"), 1); e.Data == nil {
 				e.Data = json.RawMessage("null")
 			}
+			e.Data = bytes.Replace(e.Data, []byte(`"quiet"`), []byte(`"proving"`), 1) // of an event
 		},
 		"no data": func(e *journal.Entry) {
 			if e.Data == nil {
@@ -139,7 +145,7 @@ func TestVerify_findsEveryFieldThatWasChanged(t *testing.T) {
 			if _, err := export.Verify(); err == nil {
 				t.Errorf("%s of entry %d was changed, and nothing was found", name, i+1)
 			}
-			if name == "hash" || name == "no hash" || name == "data" && i != 0 && i != 7 {
+			if name == "hash" || name == "no hash" || name == "data" && i != 0 && i != 7 && i != 11 && i != 12 {
 				continue
 			}
 			// Somebody who gives the entry a new hash must go on to the end of the chain.
@@ -312,12 +318,15 @@ func TestExportSchema_takesAnExportAndRefusesOthers(t *testing.T) {
 		for _, other := range append(journal.EntryKinds(), "nonsense") {
 			for _, result := range append(slices.Clone(other.Results()), "", "nonsense") {
 				e := journal.Entry{Run: "run-1", Step: "step0", Kind: kind, At: noon, Result: result}
-				if kind == journal.Begin || kind == journal.End {
+				if kind == journal.Begin || kind == journal.Event || kind == journal.End {
 					e.Step = ""
 				}
 				if kind == journal.Begin {
 					r := sample("run-1", 1)
 					e.Data = journal.Record(&r)
+				}
+				if kind == journal.Event {
+					e.Data = journal.RecordHappening(happened("quiet", "deleting", "quiet over", ""))
 				}
 				e.Chain(0, "")
 				err := takes(journal.NewExport("1", noon, []journal.Entry{e}))
@@ -382,7 +391,7 @@ func TestFold_tellsHowARunEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(runs) != 2 || runs[0].EndNote != "it died; found by run run-2" || runs[0].EndedAt.IsZero() || runs[1].EndNote != "" {
+	if len(runs) != 3 || runs[0].EndNote != "it died; found by run run-2" || runs[0].EndedAt.IsZero() || runs[1].EndNote != "" {
 		t.Errorf("runs %+v", runs)
 	}
 }

@@ -2,9 +2,10 @@
 // what was seen afterwards.
 //
 // It knows runs, their steps and the entries that each step gathers, how the status of a step follows from
-// its entries, what dangles after a crash, and the chain of hashes that makes a change of the record show.
+// its entries, what dangles after a crash, and the chain of hashes that makes a change of the record show. A
+// rotation is a run too: it has no steps, but events, of which it knows what they did to keys and no more.
 //
-// It stores nothing and calls nobody: package store keeps the entries, package apply writes them. Its
+// It stores nothing and calls nobody: package store keeps the entries, packages apply and rotate write them. Its
 // promise: the status of a step is never stored beside its entries, it follows from them alone; an intent
 // without an answer is unresolved, never done and never failed.
 package journal
@@ -24,12 +25,13 @@ var ErrNoRun = errors.New("no such run")
 type RunKind string
 
 const (
-	Apply RunKind = "apply" // carried out a plan
-	Undo  RunKind = "undo"  // took back what another run did
+	Apply  RunKind = "apply"  // carried out a plan
+	Undo   RunKind = "undo"   // took back what another run did
+	Rotate RunKind = "rotate" // is a rotation: no steps, but events, over days and by many processes
 )
 
 // RunKinds lists every RunKind.
-func RunKinds() []RunKind { return []RunKind{Apply, Undo} }
+func RunKinds() []RunKind { return []RunKind{Apply, Undo, Rotate} }
 
 // Action is a change of one access key.
 type Action string
@@ -77,21 +79,23 @@ func (a Action) Leaves() State {
 	}
 }
 
-// Run is one carrying out of a plan, or the undoing of one. Times are UTC.
+// Run is one carrying out of a plan, the undoing of one, or a rotation. Times are UTC.
 type Run struct {
 	ID        string
 	Kind      RunKind
-	Account   string // twelve digits
-	Caller    string // ARN of who acted
-	Plan      string // digest of the plan; of an undo, that of the plan whose run it undoes
-	Undoes    string // the run that this one undoes; empty for Apply
-	Version   string // of the program
-	Host      string // the machine it ran on, and
-	PID       int    // the process
+	Account   string    // twelve digits
+	Caller    string    // ARN of who acted
+	Plan      string    // digest of the plan; of an undo, that of the plan whose run it undoes; of a rotation, may be empty
+	Undoes    string    // the run that this one undoes; empty for other kinds
+	Rotation  *Rotation // what a Rotate is about; nil for other kinds
+	Version   string    // of the program
+	Host      string    // the machine it ran on, and
+	PID       int       // the process
 	StartedAt time.Time
-	EndedAt   time.Time // zero: it is under way, or it died
+	EndedAt   time.Time // zero: it is under way, or it died; a rotation does not die
 	EndNote   string    // of its end entry: what ended it, other than that all was tried; may be empty
-	Steps     []Step    // in the order in which they were to be carried out
+	Steps     []Step    // in the order in which they were to be carried out; none of a Rotate
+	Events    []Entry   // of a Rotate, in the order of Seq
 }
 
 // Step is one change that a run was to make, and what became of it.
@@ -119,12 +123,13 @@ const (
 	Intent       EntryKind = "intent"       // the call is about to be made
 	Outcome      EntryKind = "outcome"      // what the call answered
 	Verification EntryKind = "verification" // what was seen afterwards
+	Event        EntryKind = "event"        // of a rotation; Data holds the Happening
 	End          EntryKind = "end"          // of a run
 )
 
 // EntryKinds lists every EntryKind.
 func EntryKinds() []EntryKind {
-	return []EntryKind{Begin, Left, Intent, Outcome, Verification, End}
+	return []EntryKind{Begin, Left, Intent, Outcome, Verification, Event, End}
 }
 
 // Result is what an entry tells, by its kind.
@@ -278,7 +283,7 @@ func (s *Step) IntendedAt() time.Time {
 type Change struct {
 	Run     string
 	Plan    string // digest of the plan that the change goes back to, also through an undo
-	Step    Step   // without its entries
+	Step    Step   // without its entries; of a rotation also without id, reasons and Then
 	State   State  // in which the key was left
 	At      time.Time
 	Seq     int64 // of the entry that saw it
@@ -290,6 +295,7 @@ type Book struct {
 	Changes    map[string]Change // by access key id
 	Unresolved []Open            // oldest first
 	Dead       []string          // ids of runs without an end, oldest first: whoever holds the lock knows that they died
+	Rotating   map[string]string // id of the rotation that is under way, by unique id of the user; such a run is not dead
 }
 
 // Open is a step that was tried and not seen since.
@@ -300,9 +306,13 @@ type Open struct {
 
 // Read makes the book of one account out of its runs, which must stand in the order in which they began.
 func Read(runs []Run) Book {
-	b := Book{Changes: map[string]Change{}}
+	b := Book{Changes: map[string]Change{}, Rotating: map[string]string{}}
 	for i := range runs {
 		r := &runs[i]
+		if r.Kind == Rotate {
+			b.rotation(r)
+			continue
+		}
 		if r.EndedAt.IsZero() {
 			b.Dead = append(b.Dead, r.ID)
 		}
@@ -313,9 +323,7 @@ func Read(runs []Run) Book {
 				seen := s.seen()
 				c := Change{Run: r.ID, Plan: r.Plan, Step: *s, State: s.Action.Leaves(), At: seen.At, Seq: seen.Seq, Undoing: r.Kind == Undo}
 				c.Step.Entries = nil
-				if old, ok := b.Changes[s.KeyID]; !ok || old.Seq < c.Seq { // by the chain: clocks may step back
-					b.Changes[s.KeyID] = c
-				}
+				b.changed(c)
 			case StatusUnresolved:
 				alone := *r
 				alone.Steps = nil
@@ -325,4 +333,23 @@ func Read(runs []Run) Book {
 		}
 	}
 	return b
+}
+
+func (b *Book) rotation(r *Run) {
+	if r.Rotation == nil {
+		return // no record of a rotation reads so
+	}
+	if r.EndedAt.IsZero() {
+		b.Rotating[r.Rotation.UserID] = r.ID
+	}
+	for _, c := range r.changes() {
+		b.changed(c)
+	}
+}
+
+// changed keeps the later change of a key by the chain: clocks may step back.
+func (b *Book) changed(c Change) {
+	if old, ok := b.Changes[c.Step.KeyID]; !ok || old.Seq < c.Seq {
+		b.Changes[c.Step.KeyID] = c
+	}
 }

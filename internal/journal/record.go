@@ -13,17 +13,18 @@ import (
 
 // record is a run as the Begin entry holds it.
 type record struct {
-	ID        string       `json:"id"`
-	Kind      RunKind      `json:"kind"`
-	Account   string       `json:"account"`
-	Caller    string       `json:"caller"`
-	Plan      string       `json:"plan"`
-	Undoes    string       `json:"undoes"`
-	Version   string       `json:"version"`
-	Host      string       `json:"host"`
-	PID       int          `json:"pid"`
-	StartedAt string       `json:"started_at"`
-	Steps     []recordStep `json:"steps"`
+	ID        string          `json:"id"`
+	Kind      RunKind         `json:"kind"`
+	Account   string          `json:"account"`
+	Caller    string          `json:"caller"`
+	Plan      string          `json:"plan"`
+	Undoes    string          `json:"undoes"`
+	Version   string          `json:"version"`
+	Host      string          `json:"host"`
+	PID       int             `json:"pid"`
+	StartedAt string          `json:"started_at"`
+	Rotation  *rotationRecord `json:"rotation,omitempty"` // of the kind rotate alone
+	Steps     []recordStep    `json:"steps"`
 }
 
 type recordStep struct {
@@ -45,7 +46,7 @@ type recordStep struct {
 func Record(run *Run) json.RawMessage {
 	r := record{
 		ID: run.ID, Kind: run.Kind, Account: run.Account, Caller: run.Caller, Plan: run.Plan, Undoes: run.Undoes,
-		Version: run.Version, Host: run.Host, PID: run.PID, StartedAt: Stamp(run.StartedAt), Steps: []recordStep{},
+		Version: run.Version, Host: run.Host, PID: run.PID, StartedAt: Stamp(run.StartedAt), Rotation: recordRotation(run.Rotation), Steps: []recordStep{},
 	}
 	for i := range run.Steps {
 		s := &run.Steps[i]
@@ -107,7 +108,7 @@ func ReadRecord(data json.RawMessage) (*Run, error) {
 	}
 	run := &Run{
 		ID: r.ID, Kind: r.Kind, Account: r.Account, Caller: r.Caller, Plan: r.Plan, Undoes: r.Undoes,
-		Version: r.Version, Host: r.Host, PID: r.PID, StartedAt: at(r.StartedAt),
+		Version: r.Version, Host: r.Host, PID: r.PID, StartedAt: at(r.StartedAt), Rotation: r.Rotation.read(at),
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
@@ -146,6 +147,16 @@ func (r *Run) Valid() error {
 	}
 	if !IsAccount(r.Account) {
 		wrong("account %q is not twelve digits", r.Account)
+	}
+	switch {
+	case (r.Kind == Rotate) != (r.Rotation != nil):
+		wrong("%s with or without a rotation", r.Kind)
+	case r.Rotation != nil && len(r.Steps) > 0:
+		wrong("a rotation with steps")
+	case r.Rotation != nil:
+		if err := r.Rotation.valid(); err != nil {
+			wrong("%w", err)
+		}
 	}
 	if r.StartedAt.IsZero() {
 		wrong("it has no start")

@@ -90,6 +90,8 @@ func (w *work) unsound(d *draft) bool {
 		w.leave(GuardQuarantine, d, quarantined, "keyreeve rules show exposed-key lists the steps")
 	case len(w.missing) > 0:
 		w.leave(GuardIncomplete, d, "not read of this user: "+strings.Join(w.missing, ", "), readAgain)
+	case w.in.Rotating[w.u.ID] != "":
+		w.leave(GuardRotating, d, "rotation "+w.in.Rotating[w.u.ID]+" of this user is under way", "keyreeve rotate show "+w.in.Rotating[w.u.ID]+" tells where it stands")
 	default:
 		return false
 	}

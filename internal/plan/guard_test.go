@@ -168,3 +168,11 @@ func TestMake_ownKeyThatStaysIsAnActiveKey(t *testing.T) {
 	s.in.OwnKeys = []string{"B"}
 	s.want(t, "deactivate ana A", "- own-key ana B")
 }
+
+func TestMake_leavesAUserAloneWhoseKeyIsBeingRotated(t *testing.T) {
+	s := about(user("ana", key("A", 91*day, 50*day)), user("bob", key("B", 91*day, 50*day))).unused("ana", "A").unused("bob", "B")
+	s.in.Rotating = map[string]string{"AIDAANA": "rot-1"}
+	p := s.want(t, "deactivate bob B", "- rotating ana A")
+	contains(t, p.LeftOut[0].Why, "rot-1")
+	contains(t, p.LeftOut[0].Hint, "keyreeve rotate show rot-1")
+}

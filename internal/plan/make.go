@@ -30,6 +30,8 @@ type Input struct {
 	OwnUsers []fact.Caller     // users of whom a session stands in that chain: every key of theirs may be ours
 	// Changes are journal.Book.Changes of the account: by access key id, what we last did.
 	Changes map[string]journal.Change
+	// Rotating is journal.Book.Rotating of the account: by unique user id, the rotation that is under way.
+	Rotating map[string]string
 	// Excepted gives the accepted risk in force that covers one of the rules for the user and the key, or nil. It is
 	// asked for deletions that follow an earlier step, of whose rules no verdict speaks any more. nil: there is none.
 	Excepted func(rules []string, u *fact.User, k *fact.Key) *finding.Exception

@@ -140,6 +140,7 @@ const (
 	GuardQuarantine Guard = "quarantined"     // AWS found a key of the user exposed
 	GuardLastKey    Guard = "last-active-key" // the user's only active key, and in use
 	GuardIncomplete Guard = "incomplete"      // something about the user was not read
+	GuardRotating   Guard = "rotating"        // a rotation of the user is under way
 	GuardQuiet      Guard = "quiet-period"    // nobody knows for how long the key has been inactive
 	GuardUsed       Guard = "used"            // an inactive key was used after we deactivated it
 	GuardGuidance   Guard = "guidance"        // the sources teach steps for a person, and no automatic one
@@ -156,7 +157,7 @@ const (
 // Guards lists every Guard.
 func Guards() []Guard {
 	return []Guard{
-		GuardOwnKey, GuardRoot, GuardQuarantine, GuardLastKey, GuardIncomplete, GuardQuiet, GuardUsed, GuardGuidance,
+		GuardOwnKey, GuardRoot, GuardQuarantine, GuardLastKey, GuardIncomplete, GuardRotating, GuardQuiet, GuardUsed, GuardGuidance,
 		GuardException, GuardSteps, GuardAge, GuardDigest, GuardAccount, GuardPermission, GuardBusy, GuardClock,
 	}
 }

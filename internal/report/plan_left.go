@@ -178,6 +178,8 @@ func guardTitle(g plan.Guard) (string, tone) {
 		return "the user's last active key, and in use", warn
 	case plan.GuardIncomplete:
 		return "not everything was read", bad
+	case plan.GuardRotating:
+		return "being rotated", warn
 	case plan.GuardQuiet:
 		return "inactive, nobody knows for how long", warn
 	case plan.GuardUsed:

@@ -81,6 +81,14 @@ func shownRun(r *journal.Run, o Options) *journal.Run {
 	}
 	out := *r
 	mask(&out.ID, &out.Caller, &out.Plan, &out.Undoes, &out.Version, &out.Host, &out.EndNote)
+	if r.Rotation != nil {
+		about := *r.Rotation
+		about.Old = maskID(about.Old)
+		out.Rotation, out.Events = &about, slices.Clone(r.Events)
+		for i := range out.Events {
+			mask(&out.Events[i].Note)
+		}
+	}
 	out.Steps = slices.Clone(r.Steps)
 	for i := range out.Steps {
 		s := &out.Steps[i]
@@ -129,6 +137,11 @@ func (t *runText) run(r *journal.Run) {
 		field("undoes", piece{"run " + clean(r.Undoes), normal})
 	}
 	field("plan", piece{orDash(clean(r.Plan)), normal})
+	if r.Rotation != nil {
+		field("user", piece{userName(r.Rotation.User), normal}, piece{"key " + clean(r.Rotation.Old), normal})
+		t.happened(r)
+		return
+	}
 	for i := range r.Steps {
 		t.blank()
 		t.step(r, &r.Steps[i])
@@ -226,6 +239,8 @@ func (t *runText) counts(r *journal.Run) {
 // outcomes counts the steps, and says when the run did not come to its own end.
 func outcomes(r *journal.Run, tn tone) []piece {
 	switch note := endNote(r); {
+	case r.Rotation != nil:
+		return []piece{{lastState(r), tn}}
 	case r.EndedAt.IsZero() && r.ID != "": // a rehearsal has no id
 		return []piece{{"under way or died:", warn}, {countSteps(r), tn}}
 	case note != "":
@@ -233,6 +248,16 @@ func outcomes(r *journal.Run, tn tone) []piece {
 	default:
 		return []piece{{countSteps(r), tn}}
 	}
+}
+
+// lastState is where the last event of a rotation led.
+func lastState(r *journal.Run) string {
+	for _, e := range slices.Backward(r.Events) {
+		if h, err := journal.ReadHappening(e.Data); err == nil {
+			return clean(h.To)
+		}
+	}
+	return "begun"
 }
 
 func endNote(r *journal.Run) string { return strings.TrimSpace(clean(r.EndNote)) }
@@ -297,4 +322,20 @@ func because(rules []string) string {
 		marks = append(marks, ruleMark{name: clean(r)})
 	}
 	return "(" + ruleList(marks) + ")"
+}
+
+// happened lists the events of a rotation; where it stands is rotate show's to tell.
+func (t *runText) happened(r *journal.Run) {
+	t.blank()
+	for i := range r.Events {
+		e := &r.Events[i]
+		h, err := journal.ReadHappening(e.Data)
+		if err != nil {
+			continue // Check tells of a journal that was changed
+		}
+		t.put("    " + t.style(faint, clock(e.At, r.StartedAt)) + "  ")
+		t.flow(14, 14, piece{clean(cmp.Or(h.Name, h.Act)), strong}, piece{clean(e.Note), normal})
+	}
+	t.blank()
+	t.line(0, 2, piece{"keyreeve rotate show " + clean(r.ID), strong}, piece{"tells where it stands", normal})
 }

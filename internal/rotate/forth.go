@@ -153,9 +153,6 @@ func (t *turn) delivering(ctx context.Context, w *world) (seen, error) {
 	if err != nil {
 		return seen{event: NotYet, note: err.Error(), next: t.pause()}, nil
 	}
-	if w.new != nil {
-		r.New.Created = w.new.Created.Time()
-	}
 	if r.ProbedAt.IsZero() || slices.IndexFunc(r.Targets, func(x Target) bool { return x.State != Pending }) < 0 {
 		if _, err := t.answer(ctx, p); err != nil {
 			return seen{event: NotYet, note: "the new key does not work yet: " + err.Error(), next: answerPause}, nil

@@ -80,6 +80,7 @@ func (t *turn) read(ctx context.Context) (*world, *seen) {
 			w.old = &keys[i]
 		case t.r.New.ID:
 			w.new = &keys[i]
+			t.r.New.Created = keys[i].Created.Time()
 		}
 	}
 	return w, nil

@@ -3,8 +3,10 @@ package store
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/rotate"
 )
 
 // BenchmarkBook reads the book of an account with 5,000 runs of 10 steps, each of which was carried out.
@@ -52,6 +54,56 @@ func BenchmarkBook(b *testing.B) {
 	}
 	for b.Loop() {
 		if _, err := d.Book(b.Context(), "111122223333"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkLedger ticks one of 10,000 rotations that are all due: what is due, load it, save it with an event.
+func BenchmarkLedger(b *testing.B) {
+	d, err := Open(b.Context(), "sqlite:"+b.TempDir()+"/journal.db", Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	l := d.Ledger(Origin{})
+	tx, err := d.db.BeginTx(b.Context(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range 10000 {
+		r := rotate.Rotation{
+			ID: fmt.Sprintf("rot-%05d", i), State: rotate.Requested, Account: "111122223333", User: fmt.Sprint("user-", i),
+			UserID: fmt.Sprint("AIDA", i), StartedAt: noon, NextAt: noon.Add(time.Duration(i) * time.Second), Terms: rotate.Terms{}.WithDefaults(),
+			Old: rotate.KeyRecord{ID: fmt.Sprint("AKIA", i), Active: true, Created: noon}, Targets: []rotate.Target{{Name: "vault", State: rotate.Pending}},
+		}
+		text, err := prepare(&r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		run := l.run(&r)
+		e := rotate.Event{At: noon, From: rotate.Requested, To: rotate.Requested}
+		if err := insertRotation(b.Context(), tx, &r, text, run, journal.Record(run), &e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		b.Fatal(err)
+	}
+	now := noon.Add(10000 * time.Second)
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Second)
+		ids, err := l.Due(b.Context(), "111122223333", now, 1)
+		if err != nil || len(ids) != 1 {
+			b.Fatal(ids, err)
+		}
+		r, err := l.Load(b.Context(), ids[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.NextAt = now
+		if err := l.Save(b.Context(), r, rotate.Event{At: now, From: r.State, To: r.State, Name: rotate.NotYet}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Check reads the whole database and says everything that is wrong with it: the file, the references between
-// tables, the chain of hashes and its head, and rows of runs and steps that differ from what the chain says.
+// tables, the chain of hashes and its head, and rows of runs, steps and rotations that differ from what the chain says.
 func (d *DB) Check(ctx context.Context) error {
 	return d.read(ctx, func(tx *sql.Tx) error {
 		if err := integrity(ctx, tx); err != nil {
@@ -32,7 +32,10 @@ func (d *DB) Check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return compare(runs, told)
+		if err := compare(runs, told); err != nil {
+			return err
+		}
+		return ledgerFits(ctx, tx, told)
 	})
 }
 

@@ -1,9 +1,7 @@
 package store
 
-import "github.com/keyreeve/keyreeve/internal/journal"
-
 // WithAmid has f called within the transaction of each write, with everything written and nothing committed.
-func WithAmid(o Options, f func(kind journal.EntryKind)) Options {
+func WithAmid(o Options, f func(what string)) Options {
 	o.amid = f
 	return o
 }

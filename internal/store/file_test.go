@@ -236,8 +236,8 @@ func TestOptions_hearOfEachWrite(t *testing.T) {
 func TestAppend_finishesWhatItBegan(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	o := store.WithAmid(store.Options{}, func(kind journal.EntryKind) {
-		if kind == journal.Intent {
+	o := store.WithAmid(store.Options{}, func(what string) {
+		if what == string(journal.Intent) {
 			cancel()
 		}
 	})

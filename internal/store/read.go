@@ -21,12 +21,12 @@ const shortest = 4
 type scope struct{ runs, steps, entries string }
 
 const (
-	selectRuns = `SELECT id, kind, account, caller, plan, undoes, version, host, pid, started_at, ended_at,
+	selectRuns = `SELECT id, kind, account, caller, plan, undoes, rotation, version, host, pid, started_at, ended_at,
 		(SELECT note FROM entries WHERE run_id = runs.id AND kind = 'end') FROM runs WHERE id IN `
 	selectSteps = `SELECT run_id, id, action, user_name, user_id, key_id, key_created, last_used, from_state,
 		because, rules, then_action FROM steps WHERE run_id IN `
-	selectEntries = `SELECT seq, run_id, step_id, kind, at, result, note, prev, hash
-		FROM entries WHERE step_id IS NOT NULL AND run_id IN `
+	selectEntries = `SELECT seq, run_id, step_id, kind, at, result, note, data, prev, hash
+		FROM entries WHERE (step_id IS NOT NULL OR kind = 'event') AND run_id IN `
 
 	theOne    = `(SELECT id FROM runs WHERE id = $1)`
 	theNewest = `(SELECT id FROM runs WHERE $1 = '' OR account = $1 ORDER BY begun DESC LIMIT $2)`
@@ -49,7 +49,7 @@ func newest() scope {
 func (d *DB) Run(ctx context.Context, id string) (*journal.Run, error) {
 	var found []journal.Run
 	err := d.read(ctx, func(tx *sql.Tx) error {
-		full, err := resolve(ctx, tx, id)
+		full, err := resolve(ctx, tx, runIDs, "runs", id)
 		if err != nil || full == "" {
 			return err
 		}
@@ -65,11 +65,13 @@ func (d *DB) Run(ctx context.Context, id string) (*journal.Run, error) {
 	return &found[0], nil
 }
 
-// resolve completes the id of a run; empty if there is none.
-func resolve(ctx context.Context, tx *sql.Tx, id string) (string, error) {
+// runIDs asks for the runs whose id begins so, newest first.
+const runIDs = `SELECT id FROM runs WHERE substr(id, 1, $1) = $2 ORDER BY begun DESC LIMIT 100`
+
+// resolve completes an id by one of the questions for ids; empty if there is none. what names many of them.
+func resolve(ctx context.Context, tx *sql.Tx, query, what, id string) (string, error) {
 	length := utf8.RuneCountInString(id)
-	rows, err := tx.QueryContext(ctx,
-		`SELECT id FROM runs WHERE substr(id, 1, $1) = $2 ORDER BY begun DESC LIMIT 100`, length, id)
+	rows, err := tx.QueryContext(ctx, query, length, id)
 	if err != nil {
 		return "", err
 	}
@@ -95,7 +97,7 @@ func resolve(ctx context.Context, tx *sql.Tx, id string) (string, error) {
 		return ids[0], nil
 	default:
 		return "", &journal.InputError{
-			Problem: fmt.Sprintf("the ids of several runs begin with %q", id),
+			Problem: fmt.Sprintf("the ids of several %s begin with %q", what, id),
 			Hint:    "the newest are " + strings.Join(ids[:min(3, len(ids))], ", "),
 		}
 	}
@@ -203,9 +205,10 @@ func loadRuns(ctx context.Context, tx *sql.Tx, query string, args []any) ([]jour
 		var (
 			r                   journal.Run
 			undoes, ended, note sql.NullString
+			rotation            sql.NullString
 			started             string
 		)
-		err := rows.Scan(&r.ID, &r.Kind, &r.Account, &r.Caller, &r.Plan, &undoes, &r.Version, &r.Host, &r.PID, &started, &ended, &note)
+		err := rows.Scan(&r.ID, &r.Kind, &r.Account, &r.Caller, &r.Plan, &undoes, &rotation, &r.Version, &r.Host, &r.PID, &started, &ended, &note)
 		if err != nil {
 			return nil, err
 		}
@@ -215,6 +218,11 @@ func loadRuns(ctx context.Context, tx *sql.Tx, query string, args []any) ([]jour
 		}
 		if r.EndedAt, err = instant(ended.String); err != nil {
 			return nil, fmt.Errorf("run %s: %w", r.ID, err)
+		}
+		if rotation.Valid {
+			if r.Rotation, err = readSubject(rotation.String); err != nil {
+				return nil, fmt.Errorf("run %s: its rotation: %w", r.ID, err)
+			}
 		}
 		runs = append(runs, r)
 	}
@@ -257,7 +265,9 @@ func loadSteps(ctx context.Context, tx *sql.Tx, query string, args []any, runs m
 func loadEntries(ctx context.Context, tx *sql.Tx, query string, args []any, runs []journal.Run) error {
 	type place struct{ run, step string }
 	steps := map[place]*journal.Step{}
+	byID := make(map[string]*journal.Run, len(runs))
 	for i := range runs {
+		byID[runs[i].ID] = &runs[i]
 		for j := range runs[i].Steps {
 			steps[place{runs[i].ID, runs[i].Steps[j].ID}] = &runs[i].Steps[j]
 		}
@@ -269,14 +279,24 @@ func loadEntries(ctx context.Context, tx *sql.Tx, query string, args []any, runs
 	defer func() { _ = rows.Close() }() // Err tells
 	for rows.Next() {
 		var (
-			e  journal.Entry
-			at string
+			e          journal.Entry
+			step, data sql.NullString
+			at         string
 		)
-		if err := rows.Scan(&e.Seq, &e.Run, &e.Step, &e.Kind, &at, &e.Result, &e.Note, &e.Prev, &e.Hash); err != nil {
+		if err := rows.Scan(&e.Seq, &e.Run, &step, &e.Kind, &at, &e.Result, &e.Note, &data, &e.Prev, &e.Hash); err != nil {
 			return err
 		}
+		e.Step = step.String
 		if e.At, err = instant(at); err != nil {
 			return fmt.Errorf("entry %d: %w", e.Seq, err)
+		}
+		if e.Kind == journal.Event {
+			e.Data = json.RawMessage(data.String)
+			if _, err := journal.ReadHappening(e.Data); err != nil { // what it did to keys would be missing from the book
+				return fmt.Errorf("entry %d: %w", e.Seq, err)
+			}
+			byID[e.Run].Events = append(byID[e.Run].Events, e)
+			continue
 		}
 		s := steps[place{e.Run, e.Step}]
 		if s == nil {

@@ -109,8 +109,13 @@ func readsWhole(t *testing.T, path string, entries int) {
 		t.Error(err)
 	}
 	_, appendErr := d.Append(t.Context(), journal.Entry{Run: "run-1", Kind: journal.End, At: noon})
+	l := d.Ledger(store.Origin{})
+	if found, err := l.Rotations(t.Context(), "", true, 0); err != nil || len(found) != 0 {
+		t.Errorf("rotations: %+v, %v", found, err)
+	}
+	rotateErr := rotateTwice(t.Context(), l)
 	_, lockErr := d.Lock(t.Context(), "111122223333", "run-2")
-	for what, err := range map[string]error{"begin": d.Begin(t.Context(), run("run-2")), "append": appendErr, "lock": lockErr} {
+	for what, err := range map[string]error{"begin": d.Begin(t.Context(), run("run-2")), "append": appendErr, "lock": lockErr, "rotate": rotateErr} {
 		if !errors.Is(err, store.ErrReadOnly) {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -252,8 +257,8 @@ func TestOpenReader_saysWhyItCannotReadAFile(t *testing.T) {
 	foreign := write("")
 	file(t, foreign, `CREATE TABLE photos (id INTEGER)`)
 	for _, test := range []struct{ path, says, hint string }{
-		{changed(`INSERT INTO schema_version (version_id, is_applied) VALUES (99, 1)`), "its schema is 99, this program knows 2", "newer"},
-		{changed(`DELETE FROM schema_version WHERE version_id = 2`), "its schema is 1, this program reads 2", "copy it"},
+		{changed(`INSERT INTO schema_version (version_id, is_applied) VALUES (99, 1)`), "its schema is 99, this program knows 4", "newer"},
+		{changed(`DELETE FROM schema_version WHERE version_id > 1`), "its schema is 1, this program reads 4", "copy it"},
 		{write(""), "is empty", "--db"},
 		{write(strings.Repeat("this is no database. ", 100)), "is no database", "--db"},
 		{foreign, "is a database of another program", "--db"},

@@ -82,7 +82,7 @@ func (d *DB) accepts(t *testing.T, table string, r row) error {
 func rows() (run, step, entry row) {
 	at, hash := journal.Stamp(noon), strings.Repeat("a", 64)
 	run = row{
-		"id": "run-2", "begun": 9, "kind": "apply", "account": "111122223333", "caller": "", "plan": "", "undoes": nil,
+		"id": "run-2", "begun": 9, "kind": "apply", "account": "111122223333", "caller": "", "plan": "", "undoes": nil, "rotation": nil,
 		"version": "", "host": "", "pid": 1, "started_at": at, "ended_at": nil,
 	}
 	step = row{
@@ -117,6 +117,9 @@ func TestSchema_takesEveryValueOfTheJournalAndNoOther(t *testing.T) {
 		if kind == journal.Undo {
 			r["undoes"] = "run-1"
 		}
+		if kind == journal.Rotate {
+			r["rotation"] = "{}"
+		}
 		check("runs", r, "kind", []string{string(kind)})
 	}
 	check("steps", step, "action", texts(journal.Actions()))
@@ -129,6 +132,9 @@ func TestSchema_takesEveryValueOfTheJournalAndNoOther(t *testing.T) {
 			// The run has one of each: only another run takes them.
 			continue
 		default:
+		}
+		if kind == journal.Event {
+			r["step_id"], r["data"] = nil, "{}"
 		}
 		results := append([]string{}, texts(kind.Results())...)
 		if len(results) == 0 {
@@ -177,6 +183,9 @@ func TestSchema_refusesRowsThatMakeNoSense(t *testing.T) {
 		{"runs", run.with("account", "1111")},
 		{"runs", run.with("undoes", "run-1")},
 		{"runs", run.with("kind", "undo")},
+		{"runs", run.with("kind", "rotate")},
+		{"runs", run.with("rotation", "{}")},
+		{"runs", run.with("kind", "rotate").with("rotation", "")},
 		{"runs", run.with("kind", "undo").with("undoes", "run-9")},
 		{"runs", run.with("kind", "undo").with("undoes", "run-2")},
 		{"runs", run.with("started_at", "2026-03-01")},
@@ -207,6 +216,8 @@ func TestSchema_refusesRowsThatMakeNoSense(t *testing.T) {
 		{"entries", entry.with("kind", "begin").with("step_id", nil).with("data", "{}")},
 		{"entries", entry.with("kind", "begin").with("step_id", nil)},
 		{"entries", entry.with("data", "{}")},
+		{"entries", entry.with("kind", "event").with("data", "{}")},
+		{"entries", entry.with("kind", "event").with("step_id", nil)},
 		{"entries", entry.with("at", "2026-03-01T12:00:00Z")},
 		{"entries", entry.with("hash", "aa")},
 		{"entries", entry.with("prev", "")},
@@ -259,7 +270,7 @@ func TestCheck_findsWhatSomebodyChangedInTheFile(t *testing.T) {
 		`DELETE FROM steps`,
 		`DELETE FROM journal_head`,
 		`UPDATE journal_head SET seq = 4`,
-		`INSERT INTO runs SELECT 'run-2', 9, kind, account, caller, plan, undoes, version, host, pid, started_at, ended_at FROM runs`,
+		`INSERT INTO runs SELECT 'run-2', 9, kind, account, caller, plan, undoes, rotation, version, host, pid, started_at, ended_at FROM runs`,
 		`INSERT INTO steps SELECT run_id, 'more', 2, action, user_name, user_id, key_id, key_created, last_used, from_state, because, rules, then_action FROM steps`,
 	} {
 		t.Run(statement, func(t *testing.T) {
@@ -289,7 +300,7 @@ func exec(t *testing.T, d *DB, statement string) {
 func TestOpen_setsWhatTheJournalNeedsOfSQLite(t *testing.T) {
 	d := filled(t, t.TempDir()+"/journal.db")
 	for pragma, want := range map[string]string{
-		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "recursive_triggers": "1", "busy_timeout": "10000",
+		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "recursive_triggers": "1", "secure_delete": "1", "busy_timeout": "10000",
 	} {
 		var got string
 		if err := d.db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
@@ -358,7 +369,7 @@ func TestOpen_refusesANewerSchema(t *testing.T) {
 func TestWrite_isAllOrNothing(t *testing.T) {
 	path := t.TempDir() + "/journal.db"
 	filled(t, path)
-	o := WithAmid(Options{}, func(journal.EntryKind) { panic("amid") })
+	o := WithAmid(Options{}, func(string) { panic("amid") })
 	d, err := Open(t.Context(), "sqlite:"+path, o)
 	if err != nil {
 		t.Fatal(err)

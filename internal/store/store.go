@@ -1,14 +1,16 @@
-// Package store keeps the journal in a database: SQLite, in one file.
+// Package store keeps the journal and the ledger of rotations in a database: SQLite, in one file.
 //
 // It knows the tables, how they came to be (numbered migrations), how entries are chained by one writer after
 // the other, and how one process keeps others off an account. The rules of the journal are package journal's;
-// the database checks them again where SQL can.
+// the database checks them again where SQL can. Where a rotation stands is a row that changes, how it came there
+// a run that only grows; both are written at once, and by one of those who saw the same version.
 //
 // It refuses a file that is no journal of ours, one that a newer version wrote, one that others may write, and
 // every entry that cannot follow those of its run. OpenReader reads a journal that cannot be written, and leaves
-// nothing beside it. Its promises: an entry that was accepted is on disk, and
-// stays as it is; a process that dies leaves whole entries and no lock; a write that has begun is finished or
-// undone, whatever becomes of the caller's context.
+// nothing beside it. Its promises: an entry that was accepted is on disk, and stays as it is; a sealed secret that
+// was wiped is overwritten in the file, and gone from the one beside it, as soon as nobody else is reading; a process
+// that dies leaves whole entries and no lock; a write that has begun is finished or undone, whatever becomes of the
+// caller's context.
 package store
 
 import (
@@ -19,6 +21,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver that database/sql calls sqlite; no cgo
@@ -30,6 +33,7 @@ import (
 const (
 	busyTime  = 10 * time.Second
 	writeTime = 30 * time.Second
+	scrubTime = time.Second // to wait for others before the file of changes is cut
 )
 
 // DB is an open journal. Its methods may be called at the same time.
@@ -37,16 +41,17 @@ type DB struct {
 	db   *sql.DB
 	path string
 	o    Options
-	view *view // how OpenReader reads the file; nil: it is open for writing too
+	view *view        // how OpenReader reads the file; nil: it is open for writing too
+	worn atomic.Int64 // above 0: a sealed secret was wiped, and may still stand in the file of changes
 }
 
 // Options are for tests; the zero value is right.
 type Options struct {
-	// OnWrite is called with "before KIND" and "after KIND" of an entry's write, which lies between the two.
-	// A write that is refused or fails has no after. nil: nothing is called.
+	// OnWrite is called with "before KIND" and "after KIND" of an entry's write, which lies between the two; of writes of
+	// the ledger, KIND is begin, save, use or request. A write that is refused or fails has no after. nil: nothing is called.
 	OnWrite func(point string)
 	// amid is called within the transaction, with everything written and nothing committed.
-	amid func(kind journal.EntryKind)
+	amid func(what string)
 }
 
 // Error says what is wrong with the database itself.
@@ -99,6 +104,8 @@ func Open(ctx context.Context, at string, o Options) (*DB, error) {
 	if err := d.migrate(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	d.worn.Add(1) // the process before may have died between a wipe and this
+	d.scrub(ctx)
 	return d, nil
 }
 
@@ -130,6 +137,7 @@ func dsn(path string) string {
 		fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()), // first: the others may have to wait
 		"synchronous(FULL)", // an intent must be on disk before the call that it announces
 		"foreign_keys(1)",
+		"secure_delete(1)",      // what is wiped is overwritten
 		"recursive_triggers(1)", // a REPLACE fires the triggers that forbid a DELETE
 	}})
 }
@@ -181,8 +189,8 @@ func (d *DB) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// write runs do in a transaction that ends with the entry of that kind.
-func (d *DB) write(ctx context.Context, kind journal.EntryKind, do func(ctx context.Context, tx *sql.Tx) error) error {
+// write runs do in a transaction. what names it for OnWrite: the kind of its entry, or what it saves.
+func (d *DB) write(ctx context.Context, what string, do func(ctx context.Context, tx *sql.Tx) error) error {
 	if d.view != nil {
 		return d.onlyRead()
 	}
@@ -192,7 +200,7 @@ func (d *DB) write(ctx context.Context, kind journal.EntryKind, do func(ctx cont
 	// A context that ends halfway would leave open whether the entry is on record.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
-	d.told("before " + string(kind))
+	d.told("before " + what)
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("write the journal %s: %w", d.path, err)
@@ -202,11 +210,12 @@ func (d *DB) write(ctx context.Context, kind journal.EntryKind, do func(ctx cont
 		return err
 	}
 	if d.o.amid != nil {
-		d.o.amid(kind)
+		d.o.amid(what)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("write the journal %s: %w", d.path, err)
 	}
-	d.told("after " + string(kind))
+	d.told("after " + what)
+	d.scrub(ctx)
 	return nil
 }

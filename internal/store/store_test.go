@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/store"
 	"github.com/keyreeve/keyreeve/internal/store/storetest"
 )
@@ -44,7 +45,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if kind := os.Getenv(envAmid); kind != "" {
-		dieAmid(journal.EntryKind(kind), os.Getenv(envPath))
+		dieAmid(kind, os.Getenv(envPath))
 	}
 	if path := os.Getenv(envRead); path != "" {
 		readAll(path)
@@ -66,9 +67,9 @@ func readAll(path string) {
 	os.Exit(0)
 }
 
-func dieAmid(kind journal.EntryKind, path string) {
-	o := store.WithAmid(store.Options{}, func(k journal.EntryKind) {
-		if k == kind {
+func dieAmid(kind, path string) {
+	o := store.WithAmid(store.Options{}, func(what string) {
+		if what == kind {
 			p, _ := os.FindProcess(os.Getpid())
 			_ = p.Kill()
 			select {}
@@ -83,6 +84,9 @@ func dieAmid(kind journal.EntryKind, path string) {
 		if err == nil {
 			_, err = d.Append(ctx, e)
 		}
+	}
+	if err == nil {
+		err = rotateTwice(ctx, d.Ledger(store.Origin{}))
 	}
 	fmt.Println("alive:", err)
 	os.Exit(0)
@@ -131,5 +135,61 @@ func TestStore_holdsNothingOfAWriteDuringWhichTheProcessWasKilled(t *testing.T) 
 				t.Errorf("after a death amid %s: %v", kind, err)
 			}
 		}
+	}
+}
+
+// rotateTwice begins a rotation and saves it once.
+func rotateTwice(ctx context.Context, l *store.Ledger) error {
+	r := &rotate.Rotation{
+		ID: "rot-1", State: rotate.Requested, Account: "111122223333", User: "ci", UserID: "AIDACI", StartedAt: noon,
+		Old: rotate.KeyRecord{ID: "AKIAOLD", Active: true, Created: noon},
+	}
+	if err := l.Begin(ctx, r, rotate.Event{At: noon, To: rotate.Requested}); err != nil {
+		return err
+	}
+	return saveOnce(ctx, l, r)
+}
+
+func saveOnce(ctx context.Context, l *store.Ledger, r *rotate.Rotation) error {
+	from := r.State
+	r.State, r.Sealed = rotate.Delivering, []byte("sealed")
+	return l.Save(ctx, r,
+		rotate.Event{At: noon, From: from, To: rotate.Creating, Name: rotate.SlotFree, Act: rotate.Create},
+		rotate.Event{At: noon, From: rotate.Creating, To: rotate.Delivering, Name: rotate.Made})
+}
+
+func TestSave_holdsRowAndEventsOrNeitherWhenTheProcessWasKilledInItsMidst(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir() + "/journal.db"
+	c := exec.CommandContext(t.Context(), self)
+	c.Env = append(os.Environ(), envAmid+"=save", envPath+"="+path)
+	if out, err := c.CombinedOutput(); err == nil {
+		t.Fatalf("the process lived: %s", out)
+	}
+	d := open(t, path)
+	if err := d.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	l := d.Ledger(store.Origin{})
+	events := func(want int) {
+		t.Helper()
+		if got, err := l.Events(t.Context(), "rot-1"); err != nil || len(got) != want {
+			t.Errorf("%d events, %v, want %d", len(got), err, want)
+		}
+	}
+	r, err := l.Load(t.Context(), "rot-1")
+	if err != nil || r.Version != 1 || r.State != rotate.Requested || r.Sealed != nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	events(1)
+	if err := saveOnce(t.Context(), l, r); err != nil { // the write can be made again
+		t.Error(err)
+	}
+	events(3)
+	if err := d.Check(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -26,7 +26,10 @@ func (d *DB) Begin(ctx context.Context, run journal.Run) error {
 	if err != nil {
 		return fmt.Errorf("begin run %s: %w", run.ID, err)
 	}
-	return d.write(ctx, journal.Begin, func(ctx context.Context, tx *sql.Tx) error {
+	if r.Kind == journal.Rotate {
+		return fmt.Errorf("begin run %s: a rotation is begun in the ledger", r.ID)
+	}
+	return d.write(ctx, string(journal.Begin), func(ctx context.Context, tx *sql.Tx) error {
 		if err := insertRun(ctx, tx, r, data); err != nil {
 			return fmt.Errorf("begin run %s: %w", r.ID, err)
 		}
@@ -42,20 +45,27 @@ func insertRun(ctx context.Context, tx *sql.Tx, r *journal.Run, data json.RawMes
 	var undoes *string
 	if r.Undoes != "" {
 		undoes = &r.Undoes
-		var one int
-		err := tx.QueryRowContext(ctx, `SELECT 1 FROM runs WHERE id = $1`, r.Undoes).Scan(&one)
+		var kind journal.RunKind
+		err := tx.QueryRowContext(ctx, `SELECT kind FROM runs WHERE id = $1`, r.Undoes).Scan(&kind)
 		if errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("it undoes run %q: %w", r.Undoes, journal.ErrNoRun)
 		}
 		if err != nil {
 			return err
 		}
+		if kind == journal.Rotate {
+			return fmt.Errorf("it undoes run %q, a rotation", r.Undoes)
+		}
+	}
+	rotation, err := rotationText(r.Rotation)
+	if err != nil {
+		return err
 	}
 	res, err := tx.ExecContext(ctx, `
-		INSERT INTO runs (id, begun, kind, account, caller, plan, undoes, version, host, pid, started_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+		INSERT INTO runs (id, begun, kind, account, caller, plan, undoes, rotation, version, host, pid, started_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (id) DO NOTHING`,
-		r.ID, seq+1, string(r.Kind), r.Account, r.Caller, r.Plan, undoes, r.Version, r.Host, r.PID, journal.Stamp(r.StartedAt))
+		r.ID, seq+1, string(r.Kind), r.Account, r.Caller, r.Plan, undoes, rotation, r.Version, r.Host, r.PID, journal.Stamp(r.StartedAt))
 	if err != nil {
 		return err
 	}
@@ -94,6 +104,35 @@ func insertStep(ctx context.Context, tx *sql.Tx, run string, position int, s *jo
 	return err
 }
 
+// rotationText is null for a run that is no rotation.
+func rotationText(r *journal.Rotation) (*string, error) {
+	if r == nil {
+		return nil, nil
+	}
+	body, err := json.Marshal(subjectRow{r.User, r.UserID, r.Old, journal.Stamp(r.Created), r.Others, r.Targets})
+	text := string(body)
+	return &text, err
+}
+
+// subjectRow is a journal.Rotation in the row of its run.
+type subjectRow struct {
+	User    string   `json:"user"`
+	UserID  string   `json:"user_id"`
+	Old     string   `json:"old_key_id"`
+	Created string   `json:"old_key_created_at"`
+	Others  []string `json:"other_key_ids"`
+	Targets []string `json:"targets"`
+}
+
+func readSubject(text string) (*journal.Rotation, error) {
+	var row subjectRow
+	if err := strict(text, &row); err != nil {
+		return nil, err
+	}
+	created, err := instant(row.Created)
+	return &journal.Rotation{User: row.User, UserID: row.UserID, Old: row.Old, Created: created, Others: row.Others, Targets: row.Targets}, err
+}
+
 func listText(list []string) (string, error) {
 	if len(list) == 0 {
 		return "[]", nil
@@ -109,7 +148,7 @@ func (d *DB) Append(ctx context.Context, e journal.Entry) (journal.Entry, error)
 	if e.At.IsZero() || len(e.Data) > 0 {
 		return journal.Entry{}, fmt.Errorf("%s of run %s: an entry has an instant, and no data of its own", e.Kind, e.Run)
 	}
-	err := d.write(ctx, e.Kind, func(ctx context.Context, tx *sql.Tx) error {
+	err := d.write(ctx, string(e.Kind), func(ctx context.Context, tx *sql.Tx) error {
 		seq, hash, err := head(ctx, tx) // first: from here on nobody else writes
 		if err != nil {
 			return fmt.Errorf("%s of run %s: %w", e.Kind, e.Run, err)
@@ -120,6 +159,9 @@ func (d *DB) Append(ctx context.Context, e journal.Entry) (journal.Entry, error)
 		}
 		if err := r.Admits(&e); err != nil {
 			return err
+		}
+		if r.Kind == journal.Rotate { // its end must not come without that of its row
+			return fmt.Errorf("%s of run %s: %w: a rotation is written by the ledger", e.Kind, e.Run, journal.ErrOutOfPlace)
 		}
 		if err := insertEntry(ctx, tx, &e, seq, hash); err != nil {
 			return fmt.Errorf("%s of run %s: %w", e.Kind, e.Run, err)
@@ -149,7 +191,7 @@ func head(ctx context.Context, tx *sql.Tx) (seq int64, hash string, err error) {
 func state(ctx context.Context, tx *sql.Tx, run, step string) (*journal.Run, error) {
 	r := &journal.Run{ID: run}
 	var ended sql.NullString
-	err := tx.QueryRowContext(ctx, `SELECT ended_at FROM runs WHERE id = $1`, run).Scan(&ended)
+	err := tx.QueryRowContext(ctx, `SELECT kind, ended_at FROM runs WHERE id = $1`, run).Scan(&r.Kind, &ended)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, journal.ErrNoRun
 	}

@@ -5,17 +5,19 @@
 CREATE TABLE runs (
     id         TEXT   NOT NULL PRIMARY KEY CHECK (length(id) >= 1),
     begun      BIGINT NOT NULL UNIQUE CHECK (begun >= 1), -- seq of its begin entry
-    kind       TEXT   NOT NULL CHECK (kind IN ('apply', 'undo')),
+    kind       TEXT   NOT NULL CHECK (kind IN ('apply', 'undo', 'rotate')),
     account    TEXT   NOT NULL CHECK (length(account) = 12),
     caller     TEXT   NOT NULL,
     plan       TEXT   NOT NULL,
     undoes     TEXT   REFERENCES runs (id),
+    rotation   TEXT   CHECK (rotation LIKE '{%}'), -- what a rotation is about, in JSON
     version    TEXT   NOT NULL,
     host       TEXT   NOT NULL,
     pid        BIGINT NOT NULL,
     started_at TEXT   NOT NULL CHECK (length(started_at) = 27),
     ended_at   TEXT   CHECK (length(ended_at) = 27), -- null: under way, or it died
     CHECK ((kind = 'undo') = (undoes IS NOT NULL)),
+    CHECK ((kind = 'rotate') = (rotation IS NOT NULL)),
     CHECK (undoes <> id)
 );
 
@@ -43,7 +45,7 @@ CREATE TABLE entries (
     seq     BIGINT NOT NULL PRIMARY KEY CHECK (seq >= 1),
     run_id  TEXT   NOT NULL REFERENCES runs (id),
     step_id TEXT,
-    kind    TEXT   NOT NULL CHECK (kind IN ('begin', 'left', 'intent', 'outcome', 'verification', 'end')),
+    kind    TEXT   NOT NULL CHECK (kind IN ('begin', 'left', 'intent', 'outcome', 'verification', 'event', 'end')),
     at      TEXT   NOT NULL CHECK (length(at) = 27),
     result  TEXT   NOT NULL,
     note    TEXT   NOT NULL,
@@ -51,11 +53,11 @@ CREATE TABLE entries (
     prev    TEXT   NOT NULL,
     hash    TEXT   NOT NULL UNIQUE CHECK (length(hash) = 64),
     FOREIGN KEY (run_id, step_id) REFERENCES steps (run_id, id),
-    CHECK ((step_id IS NULL) = (kind IN ('begin', 'end'))),
-    CHECK ((data IS NOT NULL) = (kind = 'begin')),
+    CHECK ((step_id IS NULL) = (kind IN ('begin', 'event', 'end'))),
+    CHECK ((data IS NOT NULL) = (kind IN ('begin', 'event'))),
     CHECK ((seq = 1 AND prev = '') OR (seq > 1 AND length(prev) = 64)),
     CHECK (
-        (kind IN ('begin', 'intent', 'end') AND result = '')
+        (kind IN ('begin', 'intent', 'event', 'end') AND result = '')
         OR (kind = 'outcome' AND result IN ('ok', 'refused', 'unclear'))
         OR (kind = 'verification' AND result IN ('shows', 'unmoved', 'other', 'unseen'))
         OR (kind = 'left'

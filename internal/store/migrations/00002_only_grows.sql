@@ -35,7 +35,7 @@ CREATE TRIGGER runs_only_end BEFORE UPDATE ON runs
 WHEN OLD.ended_at IS NOT NULL OR NEW.ended_at IS NULL
     OR NEW.id IS NOT OLD.id OR NEW.begun IS NOT OLD.begun OR NEW.kind IS NOT OLD.kind
     OR NEW.account IS NOT OLD.account OR NEW.caller IS NOT OLD.caller OR NEW.plan IS NOT OLD.plan
-    OR NEW.undoes IS NOT OLD.undoes OR NEW.version IS NOT OLD.version OR NEW.host IS NOT OLD.host
+    OR NEW.undoes IS NOT OLD.undoes OR NEW.rotation IS NOT OLD.rotation OR NEW.version IS NOT OLD.version OR NEW.host IS NOT OLD.host
     OR NEW.pid IS NOT OLD.pid OR NEW.started_at IS NOT OLD.started_at
 BEGIN
     SELECT RAISE(ABORT, 'a run of the journal is never changed, it only ends, once');

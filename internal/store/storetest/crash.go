@@ -22,6 +22,8 @@ func Processes(t *testing.T, url func(t *testing.T) string) {
 		{"a process that dies between writes leaves what was written", diesBetween},
 		{"a process that dies at any moment leaves whole entries", diesAnywhere},
 		{"a lock names its holder and dies with it", lockDies},
+		{"two processes share rotations, and each edge is taken once", racersShareRotations},
+		{"a process that dies while it saves a rotation leaves row and events together", diesAmidSave},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, url(t)) })
 	}

@@ -38,14 +38,15 @@ func Main(m *testing.M) {
 // points are what a run of one step that is left and one that is carried out writes, in order.
 var points = [...]journal.EntryKind{journal.Begin, journal.Left, journal.Intent, journal.Outcome, journal.Verification, journal.End}
 
-// child carries out a task: append RUN COUNT; die before|after KIND; hold ACCOUNT HOLDER.
+// child carries out a task: append RUN COUNT; die before|after KIND; hold ACCOUNT HOLDER; begin RACER COUNT; tick;
+// rotate-die before|after KIND.
 func child(ctx context.Context, url string, task []string) error {
 	fmt.Println("ready")
 	if _, err := io.ReadFull(os.Stdin, make([]byte, 1)); err != nil { // until the parent says go
 		return err
 	}
 	var o store.Options
-	if task[0] == "die" {
+	if strings.HasSuffix(task[0], "die") {
 		at := task[1] + " " + task[2]
 		o.OnWrite = func(point string) {
 			if point == at {
@@ -66,6 +67,16 @@ func child(ctx context.Context, url string, task []string) error {
 		return errors.Join(appendMany(ctx, d, task[1], count), d.Close())
 	case "die":
 		return errors.Join(errors.New("it did not die"), wholeRun(ctx, d))
+	case "begin":
+		count, err := strconv.Atoi(task[2])
+		if err != nil {
+			return err
+		}
+		return errors.Join(beginAll(ctx, ledgerOf(d), task[1], count), d.Close())
+	case "tick":
+		return errors.Join(tickAll(ctx, ledgerOf(d)), d.Close())
+	case "rotate-die":
+		return errors.Join(errors.New("it did not die"), dieRotating(ctx, ledgerOf(d)))
 	case "hold":
 		if _, err := d.Lock(ctx, task[1], task[2]); err != nil {
 			return err

@@ -45,6 +45,14 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"chains what many write at once", manyWriters},
 		{"does as the rules of the journal say", asTheModel},
 		{"locks one account for one run", locks},
+		{"keeps rotations with their events", keepsRotations},
+		{"refuses rotations that make no sense", refusesRotations},
+		{"begins one rotation a user", oneRotationAUser},
+		{"lets one of many save a version", savesRace},
+		{"lists rotations and what is due", listsRotations},
+		{"knows in the book what rotations did", rotationsInTheBook},
+		{"remembers uses of keys", remembersUses},
+		{"keeps requests and who decided", keepsRequests},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := open(t)
