@@ -67,6 +67,9 @@ func (p *places) courier(ctx context.Context) func(r *rotate.Rotation, t *rotate
 		if c := p.open[key]; c != nil {
 			return c, nil
 		}
+		if recipient, path, ok := sealedName(x.Name); ok {
+			return p.make(ctx, &config.Target{Name: x.Name, Kind: config.SealedFile, Sealed: &courier.SealedSettings{Path: path, Recipients: []string{recipient}, User: r.User}})
+		}
 		t, ok, err := p.set.Target(x.Name, r.Account, r.User)
 		switch {
 		case err != nil:

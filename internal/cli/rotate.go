@@ -69,6 +69,9 @@ func (a *app) rotating(ctx context.Context, f writerFlags) (*rotating, error) {
 	if err != nil {
 		return nil, asMisuse(err)
 	}
+	if err := noCore(); err != nil {
+		return nil, fmt.Errorf("switch off core dumps: %w", err)
+	}
 	out := &rotating{}
 	fail := func(err error) (*rotating, error) {
 		out.close()

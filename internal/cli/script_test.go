@@ -38,6 +38,7 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //	fake use|activate|deactivate|remove USER KEY   somebody does that
 //	fake key USER KEY         somebody makes a key of that id
 //	fake state USER KEY active|inactive|absent     the key is so
+//	request ID                sets REQUEST to the request that was made last
 //	lastrun KIND N            sets RUN to the Nth run of that kind, the newest being 1
 //	replace FILE OLD NEW      replaces the first OLD in the file
 //	clock +TIME               moves the clock of the company and of the program on, such as +8d
@@ -67,7 +68,7 @@ func TestScript_storiesOfTheCommandLine(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exit": exitCommand, "fake": fakeCommand, "schema": schemaCommand, "clock": clockCommand,
-			"lastrun": lastRunCommand, "replace": replaceCommand,
+			"lastrun": lastRunCommand, "replace": replaceCommand, "request": requestCommand,
 		},
 	})
 }
@@ -106,6 +107,25 @@ func clockCommand(ts *testscript.TestScript, neg bool, args []string) {
 	cloud := ts.Value("cloud").(*fakeaws.Cloud)
 	cloud.SetNow(cloud.Now().Add(by))
 	ts.Check(setClock(ts.Getenv(clockFile), cloud.Now()))
+}
+
+func requestCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: request ID")
+	}
+	ts.Check(ts.Exec("keyreeve", "requests", "-o", "json"))
+	var list struct {
+		Requests []struct{ ID string }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &list))
+	if len(list.Requests) == 0 {
+		ts.Fatalf("there are no requests")
+	}
+	newest := list.Requests[0].ID // ids sort by time
+	for _, r := range list.Requests {
+		newest = max(newest, r.ID)
+	}
+	ts.Setenv("REQUEST", newest)
 }
 
 func lastRunCommand(ts *testscript.TestScript, neg bool, args []string) {

@@ -13,11 +13,11 @@ import (
 // Rotation is what a run of the kind Rotate is about, as it stood when the rotation began.
 type Rotation struct {
 	User    string
-	UserID  string // unique id (AIDA...)
-	Old     string // id of the key that is replaced
-	Created time.Time
-	Others  []string // ids of the user's other keys
-	Targets []string // names of the places where the new key goes
+	UserID  string    // unique id (AIDA...)
+	Old     string    // id of the key that is replaced; empty: none, the new one is a first key
+	Created time.Time // of that key; zero without one
+	Others  []string  // ids of the user's other keys
+	Targets []string  // names of the places where the new key goes
 }
 
 // Happening is what an entry of the kind Event holds. States, names and acts are those of package rotate, which the
@@ -142,10 +142,10 @@ func (r *rotationRecord) read(at func(string) time.Time) *Rotation {
 
 func (r *Rotation) valid() error {
 	switch {
-	case r.User == "" || r.UserID == "" || r.Old == "":
-		return errors.New("its rotation lacks a user, a user id or a key id")
-	case r.Created.IsZero():
-		return errors.New("its rotation lacks the time at which the key was made")
+	case r.User == "" || r.UserID == "":
+		return errors.New("its rotation lacks a user or a user id")
+	case (r.Old == "") != r.Created.IsZero():
+		return errors.New("its rotation has a key without the time at which it was made, or that time without a key")
 	default:
 		return nil
 	}

@@ -16,7 +16,7 @@ const backIdle = time.Hour
 // Each part is looked at before it is done, so that all of it may run twice.
 func (t *turn) backingOut(ctx context.Context, w *world) (seen, error) {
 	r := t.r
-	if !w.old.Active {
+	if !r.First() && !w.old.Active {
 		if err := t.intend(ctx, Reactivate, "key "+r.Old.ID); err != nil {
 			return seen{}, err
 		}

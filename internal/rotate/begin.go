@@ -15,6 +15,7 @@ type Order struct {
 	ID      string // of the rotation to begin
 	User    string
 	KeyID   string // the key to replace; empty: the user's only active one
+	First   bool   // make a key that replaces none, as somebody asked for
 	Reason  string
 	Plan    string // digest of the plan that asks for it; empty: none
 	Terms   Terms
@@ -54,8 +55,10 @@ func (e *Engine) Start(ctx context.Context, o Order) (*Rotation, error) {
 		}
 	}
 	t := &turn{Engine: e, r: r}
-	if found := t.watchOld(ctx); found != nil {
-		return nil, fmt.Errorf("read the last use of key %s: %s", r.Old.ID, found.note)
+	if !r.First() {
+		if found := t.watchOld(ctx); found != nil {
+			return nil, fmt.Errorf("read the last use of key %s: %s", r.Old.ID, found.note)
+		}
 	}
 	event := Event{At: now, To: Requested, Note: "for user " + o.User + ": " + o.Reason}
 	if err := e.Ledger.Begin(ctx, r, event); err != nil {
@@ -85,6 +88,15 @@ func (e *Engine) survey(ctx context.Context, r *Rotation, o Order) error {
 			active = append(active, k)
 		}
 		ids = append(ids, k.ID)
+	}
+	if o.First {
+		if len(keys) >= keyQuota {
+			return &Refusal{Why: fmt.Sprintf("user %q has %d keys and may have %d", o.User, len(keys), keyQuota), Widen: "let keyreeve plan remove the one that nobody needs"}
+		}
+		for _, k := range keys {
+			r.Others = append(r.Others, KeyRecord{ID: k.ID, Active: k.Active, Created: k.Created.Time()})
+		}
+		return nil
 	}
 	at := slices.IndexFunc(active, func(k fact.Key) bool { return k.ID == o.KeyID || o.KeyID == "" && len(active) == 1 })
 	switch {

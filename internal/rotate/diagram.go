@@ -44,7 +44,7 @@ func Diagram() string {
 	}
 	b.WriteString("    note right of " + node(Gone) + "\n")
 	for _, g := range shared {
-		fmt.Fprintf(&b, "        %s, in %s: %s\n", g.on, among(g.from), g.leads())
+		fmt.Fprintf(&b, "        %s, in %s: %s.\n", g.on, among(g.from), g.leads())
 	}
 	b.WriteString("    end note\n")
 	return b.String()

@@ -73,7 +73,7 @@ func statesNamed(t *testing.T, text string) []rotate.State {
 
 func TestDiagram_tellsEveryEdgeOnceAndNothingElse(t *testing.T) {
 	var told []rotate.Edge
-	note, inNote := regexp.MustCompile(`^(.+?), in (.+): (?:to (\S+)|it stays)$`), false
+	note, inNote := regexp.MustCompile(`^(.+?), in (.+): (?:to (\S+)|it stays)\.$`), false
 	arrow := regexp.MustCompile(`^(\S+) --> (\S+): (.+)$`)
 	for line := range strings.Lines(rotate.Diagram()) {
 		line = strings.TrimSpace(line)

@@ -13,6 +13,9 @@ import (
 // orphanAge is how old a key must be before "never used" says anything: a use shows minutes late.
 const orphanAge = 30 * time.Minute
 
+// setUp is how old a user must be before it gets a requested key, so that the key was plainly not made while the user was set up.
+const setUp = 5 * time.Minute
+
 // keyQuota is AWS's: two keys a user, inactive ones count.
 const keyQuota = 2
 
@@ -22,6 +25,9 @@ func (t *turn) requested(ctx context.Context, w *world) (seen, error) {
 		return seen{event: SlotsFull, note: fmt.Sprintf(
 			"the user has %d keys and may have %d: remove one that nobody needs as a step of its own (keyreeve plan), then approve",
 			len(w.keys), keyQuota)}, nil
+	}
+	if young := setUp - t.now().Sub(w.user.Created.Time()); t.r.First() && young > 0 {
+		return seen{event: NotYet, note: "the user was made just now: a key that is made with it looks like one that nobody asked for", next: young}, nil
 	}
 	t.r.Before = nil
 	for i := range w.keys {
@@ -254,6 +260,9 @@ func (t *turn) probing(ctx context.Context, _ *world) (seen, error) {
 	}
 	if found := t.stillHeld(ctx, p.Digest()); found != nil {
 		return *found, nil
+	}
+	if r.First() {
+		return seen{event: HandedOver, note: "key " + r.New.ID + " is where it was asked for"}, nil
 	}
 	return seen{event: Answered, note: fmt.Sprintf("%d times in a row", answers)}, nil
 }

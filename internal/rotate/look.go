@@ -78,7 +78,7 @@ func (t *turn) read(ctx context.Context) (*world, *seen) {
 		switch keys[i].ID {
 		case t.r.Old.ID:
 			w.old = &keys[i]
-		case t.r.New.ID:
+		case t.r.New.ID: // never empty here: a key has an id
 			w.new = &keys[i]
 			t.r.New.Created = keys[i].Created.Time()
 		}
@@ -94,6 +94,7 @@ func (t *turn) moved(w *world) string {
 	say := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
 	oldActive := r.State != Quiet && r.State != Deleting
 	switch {
+	case r.First():
 	case r.State == BackingOut:
 		if w.old == nil {
 			say("the old key %s is gone: it cannot be brought back", r.Old.ID)

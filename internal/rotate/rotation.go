@@ -118,7 +118,7 @@ type Rotation struct {
 	Plan               string // digest of the plan that asked for it; empty: none
 	Terms              Terms
 
-	Old KeyRecord // the key that is replaced
+	Old KeyRecord // the key that is replaced; ID empty: none, the new one is a first key
 	New KeyRecord // the key that replaces it; ID empty until it is made
 	// Others are the user's other keys, as they must stay. Before is every key that stood when the new one was about to be
 	// made, by which an orphan is told.
@@ -144,6 +144,9 @@ type Rotation struct {
 	// Gap is the longest time between two uses of the old key that we have seen: the quiet period is longer than that.
 	Gap time.Duration
 }
+
+// First tells whether the key that is made replaces none.
+func (r *Rotation) First() bool { return r.Old.ID == "" }
 
 // KeyRecord is an access key as the ledger knows it.
 type KeyRecord struct {

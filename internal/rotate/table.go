@@ -11,6 +11,7 @@ const (
 	NotMade     EventName = "not made"         // it does not exist: an orphan was deleted, or none was made
 	AllHold     EventName = "all hold"         // every target has read back
 	Answered    EventName = "answered"         // the new key answered several times in a row
+	HandedOver  EventName = "handed over"      // so did a first key, which replaces none
 	Proven      EventName = "proven"           // its consumer has used it, or somebody vouches for that
 	WentInert   EventName = "deactivated"      // the old key is seen inactive
 	QuietOver   EventName = "quiet over"       // nobody used the old key for the whole quiet period
@@ -33,7 +34,7 @@ const (
 // EventNames lists every EventName.
 func EventNames() []EventName {
 	return []EventName{
-		SlotFree, SlotsFull, Made, NotMade, AllHold, Answered, Proven, WentInert, QuietOver, WentForGood, BackedOut, NotYet,
+		SlotFree, SlotsFull, Made, NotMade, AllHold, Answered, HandedOver, Proven, WentInert, QuietOver, WentForGood, BackedOut, NotYet,
 		UsedAgain, TooLong, Lacking, Permitted, Unreadable, Moved, UserGone, Approve, Cancel,
 	}
 }
@@ -53,6 +54,7 @@ func Edges() []Edge {
 	edges := []Edge{
 		{Requested, SlotFree, Creating},
 		{Requested, SlotsFull, Held},
+		{Requested, NotYet, Requested},
 		{Creating, Made, Delivering},
 		{Creating, NotMade, Requested},
 		{Creating, NotYet, Creating},
@@ -61,6 +63,7 @@ func Edges() []Edge {
 		{Delivering, NotYet, Delivering},
 		{Delivering, TooLong, Held},
 		{Probing, Answered, Proving},
+		{Probing, HandedOver, Done},
 		{Probing, NotYet, Probing},
 		{Probing, TooLong, Held},
 		{Proving, Proven, Deactivating},
