@@ -239,7 +239,7 @@ func TestWritePlan_saysWhatADecisionNeeds(t *testing.T) {
 		not   []string
 	}{
 		"full": {full, 3, []string{
-			"Plan: 2 to deactivate, 3 to delete (cannot be undone), 1 to rotate, 1 undecided; 1 of them not due yet; 16 left out.\n",
+			"Plan: 2 to deactivate, 3 to delete (cannot be undone), 1 to rotate, 1 undecided; 1 of them not due yet; 17 left out.\n",
 			"apply allows 3 steps a run in this account, and 4 are due now: --max-steps 4",
 			"from 2026-11-29 09:30 UTC (in 8 days)", "delete after 7 days of quiet", "keyreeve undo RUN", "cannot be undone",
 			"evidence complete", "step c0ffee12", "open    both were used in the last 7 days\n", "still active", "inactive since 2026-11-14 06:00 UTC (8 days ago)",
@@ -248,7 +248,7 @@ func TestWritePlan_saysWhatADecisionNeeds(t *testing.T) {
 		"at the limit": {full, 4, nil, []string{"limit:"}},
 		"no limit":     {full, 0, nil, []string{"limit:"}},
 		"one step":     {one, 0, []string{"Plan: 1 to delete (cannot be undone).\n"}, []string{"left out", "Left out", "--only", "undecided"}},
-		"only left":    {onlyLeft, 0, []string{"Plan: nothing to carry out; 16 left out.\n"}, []string{"Nothing to do"}},
+		"only left":    {onlyLeft, 0, []string{"Plan: nothing to carry out; 17 left out.\n"}, []string{"Nothing to do"}},
 		"crowded": {crowdedPlan(), 0, []string{
 			"INCOMPLETE Not everything was read", "judged as if it were 2026-12-22 06:00 UTC", "more, all in -o json",
 		}, []string{"evidence complete"}},

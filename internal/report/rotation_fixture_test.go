@@ -82,6 +82,9 @@ func rotationIn(s rotate.State) (rotate.Rotation, []rotate.Event) {
 		}
 	}
 	settle(&r, s)
+	if s.Over() {
+		r.Sealed, r.NextAt, r.EnteredAt = nil, r.ChangedAt, r.ChangedAt
+	}
 	return r, events
 }
 
@@ -102,6 +105,7 @@ func arrive(r *rotate.Rotation, s rotate.State, at time.Time) {
 		r.ProvenBy, r.New.LastUsed = "used 2026-11-20T08:00:00Z by s3", at.Add(time.Hour)
 	case rotate.Quiet:
 		r.Old.Active, r.Old.LastUsed, r.DeactivatedAt = false, at.Add(-26*time.Hour), at
+	default:
 	}
 }
 
@@ -127,7 +131,20 @@ func settle(r *rotate.Rotation, s rotate.State) {
 		r.Gap, r.NextAt = 10*oneDay, asOf.Add(20*time.Hour)
 	case rotate.Deleting:
 		r.Intent, r.IntentAt, r.ApprovedBy = rotate.Delete, asOf.Add(-time.Minute), arn(prod, "bob")
+	default:
 	}
+}
+
+// firstKey is a rotation in that state, before the proof or at an end, that makes a key which replaces none.
+func firstKey(s rotate.State) (rotate.Rotation, []rotate.Event) {
+	r, events := rotationIn(rotate.Probing)
+	r.Old, r.Reason, r.Plan, r.State = rotate.KeyRecord{}, "request of bob, approved by ana", "", s
+	r.Before = nil
+	if s == rotate.Done {
+		r.Sealed = nil
+		events = append(events, rotate.Event{At: r.EnteredAt, From: rotate.Probing, To: s, Name: rotate.HandedOver, Note: "key " + r.New.ID + " is where it was asked for"})
+	}
+	return r, events
 }
 
 func hostileRotation() (rotate.Rotation, []rotate.Event) {

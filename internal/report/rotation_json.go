@@ -31,7 +31,7 @@ type wireRotation struct {
 	Account   string   `json:"account"`
 	User      string   `json:"user"`
 	UserID    string   `json:"user_id"`
-	OldKeyID  string   `json:"old_key_id"`
+	OldKeyID  string   `json:"old_key_id"` // empty: none is replaced
 	NewKeyID  string   `json:"new_key_id"` // empty until it is made
 	StartedAt string   `json:"started_at"`
 	ChangedAt *string  `json:"changed_at"`
@@ -51,9 +51,9 @@ type wireRotationDoc struct {
 	Reason        string              `json:"reason"`
 	Plan          string              `json:"plan"`
 	Terms         wireTerms           `json:"terms"`
-	Old           wireRotationKey     `json:"old"`
+	Old           *wireRotationKey    `json:"old"` // null: the new key replaces none
 	New           *wireRotationKey    `json:"new"` // null until it is made
-	Others        []wireRotationKey   `json:"others"`
+	Others        []*wireRotationKey  `json:"others"`
 	Before        []string            `json:"before"`
 	Sealed        bool                `json:"sealed"`
 	Targets       []wireTarget        `json:"targets"`
@@ -118,8 +118,12 @@ func toWireRotation(r *rotate.Rotation) wireRotation {
 	return out
 }
 
-func toWireRotationKey(k *rotate.KeyRecord) wireRotationKey {
-	return wireRotationKey{k.ID, k.Active, stamp(known(k.Created)), stamp(known(k.LastUsed))}
+// toWireRotationKey is nil for a key without an id: there is none.
+func toWireRotationKey(k *rotate.KeyRecord) *wireRotationKey {
+	if k.ID == "" {
+		return nil
+	}
+	return &wireRotationKey{k.ID, k.Active, stamp(known(k.Created)), stamp(known(k.LastUsed))}
 }
 
 func rotationsJSON(w *bufio.Writer, rs []rotate.Rotation) error {
@@ -142,14 +146,10 @@ func rotationJSON(w *bufio.Writer, r *rotate.Rotation, events []rotate.Event) er
 			string(r.Terms.Mode), whole(r.Terms.Settling), whole(r.Terms.Quiet), whole(r.Terms.Delivery), whole(r.Terms.Probe),
 			whole(r.Terms.Proof), r.Terms.Unproven,
 		},
-		Old: toWireRotationKey(&r.Old), Others: make([]wireRotationKey, 0, len(r.Others)), Before: append([]string{}, r.Before...),
+		Old: toWireRotationKey(&r.Old), New: toWireRotationKey(&r.New), Others: make([]*wireRotationKey, 0, len(r.Others)), Before: append([]string{}, r.Before...),
 		Sealed: len(r.Sealed) > 0, Targets: make([]wireTarget, 0, len(r.Targets)), Tries: r.Tries, Answers: r.Answers,
 		ProbedAt: stamp(known(r.ProbedAt)), ProvenBy: r.ProvenBy, ConfirmedBy: r.ConfirmedBy, ApprovedBy: r.ApprovedBy,
 		DeactivatedAt: stamp(known(r.DeactivatedAt)), GapSeconds: whole(r.Gap), Events: make([]wireRotationEvent, 0, len(events)),
-	}
-	if r.New.ID != "" {
-		k := toWireRotationKey(&r.New)
-		doc.New = &k
 	}
 	for i := range r.Others {
 		doc.Others = append(doc.Others, toWireRotationKey(&r.Others[i]))

@@ -31,14 +31,15 @@ func (t *rotationText) list(rs []rotate.Rotation) {
 	times := rotationSinceWidth + 2 + rotationNextWidth
 	before := id + 2 + user + 2 + rotationStateWidth + 2 + times
 	narrow, stacked := before > t.width, before+2+leastWhy > t.width
-	head := padded("rotation", id) + "  " + padded("user", user) + "  " + padded("state", rotationStateWidth)
-	if !narrow {
-		head += "  " + padded("since", rotationSinceWidth) + "  " + padded("next", rotationNextWidth)
-	}
-	if !stacked {
+	head := padded("rotation", id) + "  " + padded("user", user) + "  " + padded("state", rotationStateWidth) +
+		"  " + padded("since", rotationSinceWidth) + "  " + padded("next", rotationNextWidth)
+	switch {
+	case narrow:
+		head = "rotation user state"
+	case !stacked:
 		head += "  why"
 	}
-	t.put(t.style(faint, strings.TrimRight(cutColumns(head, t.width), " ")) + "\n")
+	t.put(t.style(faint, strings.TrimRight(head, " ")) + "\n")
 	for i := range rs {
 		t.row(&rs[i], id, user, narrow, stacked)
 	}
@@ -107,7 +108,7 @@ func nextText(r *rotate.Rotation, now time.Time) string {
 	return "in " + short(wait)
 }
 
-// tallyRotations counts: 3 under way, 1 over; 2 wait for a person.
+// tallyRotations counts: 4 rotations, 3 not over, 2 for a person to decide.
 func tallyRotations(rs []rotate.Rotation) []piece {
 	over, person, blocked := 0, 0, 0
 	for i := range rs {
@@ -120,12 +121,14 @@ func tallyRotations(rs []rotate.Rotation) []piece {
 			blocked++
 		}
 	}
-	out := []piece{{plural(len(rs), "rotation") + ",", strong}, {number(len(rs)-over) + " under way", strong}}
-	if person > 0 {
-		out = append(out, piece{"-", normal}, piece{number(person) + " of them for a person to decide", warn})
+	out := []piece{{plural(len(rs), "rotation") + ", " + number(len(rs)-over) + " not over", strong}}
+	add := func(n int, what string) {
+		if n > 0 {
+			out[len(out)-1].text += ","
+			out = append(out, piece{number(n) + " " + what, warn})
+		}
 	}
-	if blocked > 0 {
-		out = append(out, piece{"-", normal}, piece{number(blocked) + " of them without a permission", warn})
-	}
+	add(person, "for a person to decide")
+	add(blocked, "without a permission")
 	return out
 }

@@ -56,7 +56,9 @@ func TestWriteRotation_looksAsTheGoldenFilesShow(t *testing.T) {
 	show("60", rotate.Conflict, report.Options{Width: 60})
 	show("color", rotate.Held, report.Options{Width: 80, Color: true})
 	show("mask", rotate.Conflict, report.Options{Width: 80, MaskKeys: true})
-	r, events := hostileRotation()
+	r, events := firstKey(rotate.Done)
+	golden(t, "rotation.first.text", rotationOf(t, report.Text, r, events, report.Options{}))
+	r, events = hostileRotation()
 	golden(t, "rotation.hostile.text", rotationOf(t, report.Text, r, events, report.Options{Width: 80}))
 	r, events = rotationIn(rotate.Blocked)
 	golden(t, "rotation.json", rotationOf(t, report.JSON, r, events, report.Options{}))
@@ -85,6 +87,8 @@ func TestWriteRotation_staysCleanAndWithinAnyWidth(t *testing.T) {
 	}
 	r, events := hostileRotation()
 	check("hostile", r, events)
+	r, events = firstKey(rotate.Probing)
+	check("first", r, events)
 	check("zero", rotate.Rotation{}, []rotate.Event{{}})
 	check("bare", rotate.Rotation{State: rotate.Held, Targets: []rotate.Target{{}}, Others: []rotate.KeyRecord{{}}}, nil)
 }
@@ -210,10 +214,22 @@ func TestWriteRotation_callsNoUseNever(t *testing.T) {
 	if out := rotationOf(t, report.Text, r, events, report.Options{}); strings.Contains(out, "never used") {
 		t.Errorf("the use of other keys is not read, and called never:\n%s", out)
 	}
-	r.Old.LastUsed = asOf.Add(-1e18)
 	r, events = rotationIn(rotate.Delivering)
-	if out := rotationOf(t, report.Text, r, events, report.Options{}); strings.Count(out, "never used, as last read") != 1 {
+	if out := rotationOf(t, report.Text, r, events, report.Options{Width: 200}); strings.Count(out, "never used, as last read") != 1 {
 		t.Errorf("the old key was never used, which was read:\n%s", out)
+	}
+}
+
+func TestWriteRotation_saysNothingOfAnOldKeyWhereNoneIsReplaced(t *testing.T) {
+	for _, s := range []rotate.State{rotate.Probing, rotate.BackingOut, rotate.Done} {
+		r, events := firstKey(s)
+		out := rotationOf(t, report.Text, r, events, report.Options{Width: 200})
+		if !strings.Contains(out, "replaces none") || strings.Contains(out, "the old key") || strings.Contains(out, "deactivat") || strings.Contains(out, "deleted;") {
+			t.Errorf("%s of a first key:\n%s", s, out)
+		}
+		if out := rotationOf(t, report.JSON, r, events, report.Options{}); !strings.Contains(out, `"old": null`) {
+			t.Errorf("%s of a first key:\n%s", s, out)
+		}
 	}
 }
 
@@ -260,7 +276,9 @@ func TestRotationJSON_validatesAgainstItsPublishedSchema(t *testing.T) {
 				r, events := rotationIn(s)
 				validate(t, one, rotationOf(t, report.JSON, r, events, o))
 			}
-			r, events := hostileRotation()
+			r, events := firstKey(rotate.Done)
+			validate(t, one, rotationOf(t, report.JSON, r, events, o))
+			r, events = hostileRotation()
 			validate(t, one, rotationOf(t, report.JSON, r, events, o))
 			validate(t, list, rotationsOf(t, report.JSON, append(rotationsInAll(), r), o))
 			validate(t, list, rotationsOf(t, report.JSON, nil, o))

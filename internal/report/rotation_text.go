@@ -42,7 +42,7 @@ func (t *rotationText) rotation(r *rotate.Rotation, events []rotate.Event) {
 // track is the way of the rotation, the present state marked. One that left the way shows how far it came, if its events
 // tell.
 func track(r *rotate.Rotation, events []rotate.Event) []piece {
-	line, at := mainLine(), standing(r)
+	line, at := mainLine(r), standing(r)
 	mark := clean(string(at))
 	_, tn := stateWord(r.State)
 	if r.State != at {
@@ -117,7 +117,8 @@ func (t *rotationText) stands(r *rotate.Rotation) {
 		t.field("do", piece{"look at the user's keys and targets, and find out who changed them; then", normal})
 	}
 	for _, c := range commands(r) {
-		t.field("do", piece{product + " rotate " + c.name + " " + orDash(clean(r.ID)), strong}, piece{c.effect, normal})
+		t.field("do", piece{product + " rotate " + c.name + " " + orDash(clean(r.ID)), strong})
+		t.line(rotationLabel+4, rotationLabel+4, piece{c.effect, normal})
 	}
 	t.field("next", piece{upcoming(r), normal})
 	if r.State.Over() {
@@ -127,7 +128,9 @@ func (t *rotationText) stands(r *rotate.Rotation) {
 	if r.NextAt.After(t.now) {
 		look = []piece{{t.when(r.NextAt), strong}}
 	}
-	if r.Tries > 0 {
+	if r.State == rotate.Held || r.State == rotate.Conflict {
+		look = append(look, piece{"only to see that the user is still there", normal})
+	} else if r.Tries > 0 {
 		look = append(look, piece{"after " + tries(r.Tries) + " without progress", normal})
 	}
 	t.field("looks", look...)
@@ -165,6 +168,22 @@ func (t *rotationText) order(r *rotate.Rotation) {
 }
 
 func (t *rotationText) keys(r *rotate.Rotation) {
+	if r.First() {
+		t.field("old key", piece{"none: the new key replaces none", normal})
+	} else {
+		t.oldKey(r)
+	}
+	t.newKeyAndProof(r)
+	for i := range r.Others {
+		k := &r.Others[i] // of their use nothing is on record
+		t.field("other key", piece{orDash(clean(k.ID)), strong}, piece{keyState(r, k) + ";", normal}, piece{"made " + t.when(k.Created), normal})
+	}
+	if r.New.ID == "" && len(r.Before) > 0 {
+		t.field("before", piece{"keys that stood before a new one was made:", faint}, piece{clean(strings.Join(r.Before, ", ")), faint})
+	}
+}
+
+func (t *rotationText) oldKey(r *rotate.Rotation) {
 	old := []piece{{orDash(clean(r.Old.ID)), strong}}
 	switch {
 	case r.State == rotate.Done:
@@ -179,6 +198,10 @@ func (t *rotationText) keys(r *rotate.Rotation) {
 		last = "last used " + t.when(r.Old.LastUsed)
 	}
 	t.field("old key", append(old, piece{"made " + t.when(r.Old.Created) + ",", normal}, piece{last, normal})...)
+}
+
+// newKeyAndProof says what is known of the new key, of its secret, and of its use.
+func (t *rotationText) newKeyAndProof(r *rotate.Rotation) {
 	t.field("new key", t.newKey(r)...)
 	secret := piece{"not kept", faint}
 	if len(r.Sealed) > 0 {
@@ -194,13 +217,6 @@ func (t *rotationText) keys(r *rotate.Rotation) {
 	}
 	if r.ProvenBy != "" {
 		t.field("proof", piece{clean(r.ProvenBy), good})
-	}
-	for i := range r.Others {
-		k := &r.Others[i] // of their use nothing is on record
-		t.field("other key", piece{orDash(clean(k.ID)), strong}, piece{keyState(r, k) + ";", normal}, piece{"made " + t.when(k.Created), normal})
-	}
-	if r.New.ID == "" && len(r.Before) > 0 {
-		t.field("before", piece{"keys that stood before a new one was made:", faint}, piece{clean(strings.Join(r.Before, ", ")), faint})
 	}
 }
 
@@ -258,16 +274,21 @@ func (t *rotationText) target(x *rotate.Target) {
 
 func (t *rotationText) terms(r *rotate.Rotation) {
 	m := &r.Terms
+	limits := piece{"delivery " + lasting(m.Delivery) + ", probe " + lasting(m.Probe) + ", then held for a person", normal}
+	if r.First() {
+		t.field("limits", limits)
+		return
+	}
 	mode := map[rotate.Mode]string{
-		rotate.After:  "after: the old key goes some days after the date",
-		rotate.Before: "before: the old key is gone when it is due",
+		rotate.After:  "after: it begins when the old key is due",
+		rotate.Before: "before: it begins so early that the old key is gone when it is due",
 	}[m.Mode]
 	if mode == "" {
 		mode = orDash(clean(string(m.Mode)))
 	}
 	t.field("mode", piece{mode, normal})
 	quiet := "deleted after " + lasting(m.Quiet) + " of quiet"
-	if longer := quietTime(r); longer > m.Quiet {
+	if longer := r.QuietFor(); longer > m.Quiet {
 		quiet = "deleted after " + span(longer) + " of quiet, not " + lasting(m.Quiet) + ": it was seen unused for " + span(r.Gap) + " and used again"
 	}
 	t.field("terms", piece{"the old key is deactivated when not used for " + lasting(m.Settling) + ",", normal}, piece{quiet, normal})
@@ -275,8 +296,8 @@ func (t *rotationText) terms(r *rotate.Rotation) {
 	if m.Unproven {
 		proof = "then on without proof"
 	}
-	t.field("limits", piece{"delivery " + lasting(m.Delivery) + ", probe " + lasting(m.Probe) + ", then held for a person;", normal},
-		piece{"proof " + lasting(m.Proof) + ", " + proof, normal})
+	limits.text += ";"
+	t.field("limits", limits, piece{"proof " + lasting(m.Proof) + ", " + proof, normal})
 }
 
 func (t *rotationText) events(r *rotate.Rotation, events []rotate.Event) {
@@ -325,8 +346,11 @@ func told(e *rotate.Event) []piece {
 	return out
 }
 
-// when is an instant for people, with how far it is.
+// when is an instant for people, with how far it is; what comes within the hour, to the minute.
 func (t *rotationText) when(at time.Time) string {
+	if d := at.Sub(t.now); d >= time.Minute && d < time.Hour {
+		return moment(at) + " (in " + length(d+time.Minute-1) + ")"
+	}
 	return strings.TrimSpace(moment(at) + " " + relative(at, t.now))
 }
 

@@ -9,9 +9,12 @@ import (
 	"github.com/keyreeve/keyreeve/internal/rotate"
 )
 
-// mainLine is the way of a rotation that meets no trouble.
-func mainLine() []rotate.State {
+// mainLine is the way of a rotation that meets no trouble; that of a first key ends once it is handed over.
+func mainLine(r *rotate.Rotation) []rotate.State {
 	states := rotate.States()
+	if r.First() {
+		return append(states[:slices.Index(states, rotate.Probing)+1], rotate.Done)
+	}
 	return states[:slices.Index(states, rotate.Done)+1]
 }
 
@@ -74,14 +77,18 @@ func commands(r *rotate.Rotation) []command {
 		out = append(out, command{"approve", approval(r, at)})
 	}
 	if _, ok := rotate.Next(r.State, rotate.Cancel); ok {
-		out = append(out, command{"cancel", "backs out: the old key active, the targets restored, the new key gone"})
+		effect := "backs out: the old key active, the targets restored, the new key gone"
+		if r.First() {
+			effect = "backs out: the targets restored, the new key gone"
+		}
+		out = append(out, command{"cancel", effect})
 	}
 	return out
 }
 
 // approval says what approving brings about.
 func approval(r *rotate.Rotation, at rotate.State) string {
-	text := "goes on"
+	var text string
 	switch at {
 	case rotate.Requested, rotate.Creating:
 		text = "begins anew, if the user can have one more key by then"
@@ -91,9 +98,11 @@ func approval(r *rotate.Rotation, at rotate.State) string {
 		text = "leaves the old key inactive; its quiet period begins anew"
 	case rotate.BackingOut:
 		text = "goes on backing out"
+	default:
+		text = "goes on " + doing(at)
 	}
 	if r.State == rotate.Conflict {
-		text += ", with the account taken as it is then"
+		text += ". The user's other keys are taken as they are then; refused unless its own keys are as it left them"
 	}
 	return text
 }
@@ -123,10 +132,13 @@ func upcoming(r *rotate.Rotation) string {
 	case rotate.Deactivating:
 		return "deactivate the old key, once nobody has used it for " + lasting(r.Terms.Settling)
 	case rotate.Quiet:
-		return "delete the old key, if nobody uses it until then"
+		return "delete the old key, if nobody uses it until the quiet period is over"
 	case rotate.Deleting:
 		return "read the last use of the old key once more, then delete it"
 	case rotate.BackingOut:
+		if r.First() {
+			return "restore the targets, delete the new key"
+		}
 		return "see that the old key is active, restore the targets, delete the new key"
 	case rotate.Blocked:
 		return "try again by itself, then go on " + doing(standing(r))
@@ -172,15 +184,11 @@ func bound(r *rotate.Rotation) (at time.Time, before, after string) {
 	case r.State == rotate.Deactivating && !r.Old.LastUsed.IsZero():
 		return r.Old.LastUsed.Add(r.Terms.Settling), "not before", ""
 	case r.State == rotate.Quiet && !r.DeactivatedAt.IsZero():
-		return r.DeactivatedAt.Add(quietTime(r)), "not before", ""
+		return r.DeactivatedAt.Add(r.QuietFor()), "not before", ""
 	default:
 		return time.Time{}, "", ""
 	}
 }
-
-// quietTime is how long the old key has to be inactive: as the terms say, and a quarter longer than the longest pause
-// between two of its uses. The rotation decides by the same sum.
-func quietTime(r *rotate.Rotation) time.Duration { return max(r.Terms.Quiet, r.Gap+r.Gap/4) }
 
 // lasting writes a length of time of the terms exactly: 7 days, 1 h.
 func lasting(d time.Duration) string { return seconds(int64(d / time.Second)) }

@@ -412,8 +412,8 @@ func (t *turn) act(ctx context.Context, keyID string, wantActive bool, call func
 	}
 }
 
-// quietFor is how long the old key has to be inactive: longer than the longest pause between two of its uses.
-func (r *Rotation) quietFor() time.Duration { return max(r.Terms.Quiet, r.Gap+r.Gap/4) }
+// QuietFor is how long the old key has to be inactive: longer than the longest pause between two of its uses.
+func (r *Rotation) QuietFor() time.Duration { return max(r.Terms.Quiet, r.Gap+r.Gap/4) }
 
 // quiet lets days pass. Any use that was not known when the key was deactivated stops the deletion.
 func (t *turn) quiet(ctx context.Context, _ *world) (seen, error) {
@@ -421,10 +421,10 @@ func (t *turn) quiet(ctx context.Context, _ *world) (seen, error) {
 	if found := t.usedAgain(ctx); found != nil {
 		return *found, nil
 	}
-	if left := r.quietFor() - t.now().Sub(r.DeactivatedAt); left > 0 {
-		return seen{event: NotYet, note: "quiet until " + stamp(r.DeactivatedAt.Add(r.quietFor())), next: min(left, day)}, nil
+	if left := r.QuietFor() - t.now().Sub(r.DeactivatedAt); left > 0 {
+		return seen{event: NotYet, note: "quiet until " + stamp(r.DeactivatedAt.Add(r.QuietFor())), next: min(left, day)}, nil
 	}
-	return seen{event: QuietOver, note: "not used for " + r.quietFor().String()}, nil
+	return seen{event: QuietOver, note: "not used for " + r.QuietFor().String()}, nil
 }
 
 func (t *turn) usedAgain(ctx context.Context) *seen {

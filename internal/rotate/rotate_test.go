@@ -418,3 +418,18 @@ func TestTick_ofTwoRunnersTakesEachEdgeOnce(t *testing.T) {
 		t.Errorf("the loser wrote: %v", err)
 	}
 }
+
+func TestRotation_waitingWithoutThePermissionToReadGoesOnWaiting(t *testing.T) {
+	s := newStage(t)
+	id := s.begin(rotate.Terms{})
+	s.until(id, rotate.Proving)
+	s.cloud.Inject(fakeaws.Fault{Kind: fakeaws.Deny, Action: "iam:GetUser"})
+	for range 20 {
+		s.later(time.Hour)
+		if r := s.tick(id); r.State != rotate.Blocked || !strings.Contains(r.Why, "iam:GetUser") {
+			t.Fatalf("%s: %s", r.State, r.Why)
+		}
+	}
+	s.cloud.Heal()
+	s.until(id, rotate.Done)
+}

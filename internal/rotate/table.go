@@ -90,7 +90,7 @@ func Edges() []Edge {
 		}
 		edges = append(edges, Edge{s, UserGone, Gone})
 		if s.Waiting() {
-			edges = append(edges, Edge{s, Cancel, BackingOut}, Edge{s, Unreadable, s})
+			edges = append(edges, Edge{s, Cancel, BackingOut}, Edge{s, Unreadable, s}, Edge{s, Lacking, s})
 			continue
 		}
 		edges = append(edges, Edge{s, Unreadable, s}, Edge{s, Lacking, Blocked}, Edge{s, Moved, Conflict})
