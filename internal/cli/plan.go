@@ -202,11 +202,29 @@ func (a *app) plan(ctx context.Context, p *planRequest) error {
 
 // makePlan reads the account, judges it and plans.
 func (a *app) makePlan(ctx context.Context, p *planRequest) (*plan.Plan, *finding.Audit, error) {
+	read, err := a.readToPlan(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.make.Users != nil && read.snapshot.UsersRead && !slices.ContainsFunc(read.snapshot.Users, func(u fact.User) bool { return p.make.Users(u.Name, u.ARN) }) {
+		return nil, nil, misuse("a name, a glob such as 'ci-*', or an ARN, matched whole", "no user of account %s matches --user", read.snapshot.Account.ID)
+	}
+	return a.planFrom(read, p)
+}
+
+// toPlan is what was read for a plan.
+type toPlan struct {
+	snapshot *fact.Snapshot
+	input    plan.Input // without verdicts
+}
+
+// readToPlan reads the account, user by user, and what the journal knows of it.
+func (a *app) readToPlan(ctx context.Context, p *planRequest) (*toPlan, error) {
 	bar := a.progress()
 	defer bar.stop()
 	r, err := awsiam.Open(ctx, a.settings(p.read.Concurrency, p.rate))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer r.Close()
 	p.read.Progress = bar.show
@@ -214,45 +232,48 @@ func (a *app) makePlan(ctx context.Context, p *planRequest) (*plan.Plan, *findin
 	a.logCalls(r)
 	switch {
 	case ctx.Err() != nil:
-		return nil, nil, &interrupted{fmt.Sprintf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())}
+		return nil, &interrupted{fmt.Sprintf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())}
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	case p.account != "" && p.account != s.Account.ID:
-		return nil, nil, &plan.Refusal{
+		return nil, &plan.Refusal{
 			Guard: plan.GuardAccount, Why: fmt.Sprintf("the credentials reach account %s, not %s", s.Account.ID, p.account),
 			Widen: "name a profile of that account with --profile",
 		}
 	}
 	if err := checkSkew(r); err != nil {
-		return nil, nil, err
-	}
-	if p.make.Users != nil && s.UsersRead && !slices.ContainsFunc(s.Users, func(u fact.User) bool { return p.make.Users(u.Name, u.ARN) }) {
-		return nil, nil, misuse("a name, a glob such as 'ci-*', or an ARN, matched whole", "no user of account %s matches --user", s.Account.ID)
+		return nil, err
 	}
 	in := plan.Input{Version: a.version, Ruleset: p.judge.Ruleset.Name, Snapshot: s}
 	if in.Caller, err = r.Caller(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if in.OwnKeys, err = r.KeyIDs(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if in.OwnUsers, err = r.SessionUsers(ctx); err != nil {
-		return nil, nil, err
-	}
-	result, err := audit.Snapshot(s, p.judge)
-	if err != nil {
-		return nil, nil, err
-	}
-	for v := range result.Verdicts {
-		in.Verdicts = append(in.Verdicts, *v)
+		return nil, err
 	}
 	book, err := a.book(ctx, s.Account.ID)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	in.Changes, in.Rotating = book.Changes, book.Rotating
+	return &toPlan{s, in}, nil
+}
+
+// planFrom judges what was read, and plans.
+func (a *app) planFrom(read *toPlan, p *planRequest) (*plan.Plan, *finding.Audit, error) {
+	result, err := audit.Snapshot(read.snapshot, p.judge)
+	if err != nil {
+		return nil, nil, err
+	}
+	in := read.input
+	for v := range result.Verdicts {
+		in.Verdicts = append(in.Verdicts, *v)
+	}
 	in.Excepted = func(rules []string, u *fact.User, k *fact.Key) *finding.Exception {
-		return p.judge.Exceptions.Covers(rules, &s.Account, u, k)
+		return p.judge.Exceptions.Covers(rules, &read.snapshot.Account, u, k)
 	}
 	p.make.Now = a.sys.Now().UTC()
 	made, err := plan.Make(in, p.make)

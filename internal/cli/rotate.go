@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,7 +126,8 @@ func (a *app) rotating(ctx context.Context, f writerFlags) (*rotating, error) {
 
 func (a *app) rotateStartCommand() *cobra.Command {
 	var f writerFlags
-	var key, reason, from string
+	var key, reason, from, ruleset string
+	var due bool
 	c := &cobra.Command{
 		Use:   "start [USER]",
 		Short: "Begin the rotation of a user's key, or of all that a plan asks for",
@@ -137,11 +139,19 @@ func (a *app) rotateStartCommand() *cobra.Command {
 			if err := refuseEmptyFlags(c); err != nil {
 				return err
 			}
-			if (len(args) == 1) == (from != "") || len(args) > 1 {
-				return misuse("keyreeve rotate start USER, or --from-plan PLAN", "start takes one user or one plan")
+			ways := len(args)
+			for _, way := range []bool{from != "", due} {
+				if way {
+					ways++
+				}
 			}
-			if from != "" {
+			switch {
+			case ways != 1:
+				return misuse("keyreeve rotate start USER, or --from-plan PLAN, or --due", "start takes one user, one plan, or all that is due")
+			case from != "":
 				return a.rotatePlan(c.Context(), f, from, reason)
+			case due:
+				return a.rotateDue(c.Context(), f, ruleset, reason)
 			}
 			return a.rotateUsers(c.Context(), f, []rotate.Order{{User: args[0], KeyID: key, Reason: reason}})
 		},
@@ -150,6 +160,8 @@ func (a *app) rotateStartCommand() *cobra.Command {
 	c.Flags().StringVar(&key, "key", "", "the `KEYID` to replace (default: the user's only active one)")
 	c.Flags().StringVar(&reason, "reason", "", "why, in `WORDS`, for the record")
 	c.Flags().StringVar(&from, "from-plan", "", "begin every rotate step of the `PLAN`")
+	c.Flags().BoolVar(&due, "due", false, "begin every rotation that is due by the ruleset, for users of whom the settings say where new keys go")
+	c.Flags().StringVar(&ruleset, "ruleset", "default", "with --due: built-in `NAME` or a file")
 	return c
 }
 
@@ -165,6 +177,52 @@ func (a *app) rotatePlan(ctx context.Context, f writerFlags, path, reason string
 	orders := ordersOf(p, reason)
 	if len(orders) == 0 {
 		return &plan.InputError{Problem: "the plan has no step that rotates a key"}
+	}
+	return a.rotateUsers(ctx, f, orders)
+}
+
+// rotateDue begins what is due. A user whose terms say before begins early enough for the old key to be gone when a rule would
+// fail; the others begin when it fails.
+func (a *app) rotateDue(ctx context.Context, f writerFlags, ruleset, reason string) error {
+	p, err := a.planRequest(&planFlags{selectionFlags: selectionFlags{ruleset: ruleset, concurrency: 8}, output: "text"})
+	if err != nil {
+		return err
+	}
+	set, _, err := a.readConfig(a.sys.Now())
+	if err != nil {
+		return asMisuse(err)
+	}
+	read, err := a.readToPlan(ctx, p)
+	if err != nil {
+		return err
+	}
+	leads := map[time.Duration][]string{} // names of users, by how early they begin
+	for i := range read.snapshot.Users {
+		u := &read.snapshot.Users[i]
+		terms, ok, err := set.For(*u)
+		if err != nil {
+			return err
+		}
+		if ok {
+			lead := terms.Terms.Lead()
+			leads[lead] = append(leads[lead], u.Name)
+		}
+	}
+	var orders []rotate.Order
+	for _, lead := range slices.Sorted(maps.Keys(leads)) {
+		at := *p
+		at.judge.AsOf = a.sys.Now().UTC().Add(lead)
+		at.make.AsOf = at.judge.AsOf
+		at.make.Users = func(name, _ string) bool { return slices.Contains(leads[lead], name) }
+		made, _, err := a.planFrom(read, &at)
+		if err != nil {
+			return err
+		}
+		orders = append(orders, ordersOf(made, reason)...)
+	}
+	if len(orders) == 0 {
+		a.say("no rotation is due")
+		return nil
 	}
 	return a.rotateUsers(ctx, f, orders)
 }
@@ -196,11 +254,18 @@ func (a *app) rotateUsers(ctx context.Context, f writerFlags, orders []rotate.Or
 
 // begin begins each of the orders and does what can be done at once.
 func (a *app) begin(ctx context.Context, r *rotating, orders []rotate.Order) error {
+	under, err := r.ledger.Rotations(ctx, r.engine.Caller.Account.ID, false, 0)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for i := range orders {
 		o := &orders[i]
 		o.ID = newRunID(a.sys.Now())
 		u, err := r.engine.Account.User(ctx, o.User)
+		if at := slices.IndexFunc(under, func(x rotate.Rotation) bool { return x.UserID == u.ID }); err == nil && at >= 0 {
+			err = &rotate.Refusal{Why: fmt.Sprintf("rotation %s of user %q is under way", under[at].ID, u.Name), Widen: "keyreeve rotate show " + under[at].ID + " tells where it stands"}
+		}
 		if err == nil {
 			err = r.places.order(u, o)
 		}

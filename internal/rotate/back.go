@@ -83,9 +83,13 @@ func (t *turn) restore(ctx context.Context, x *Target) (*seen, error) {
 	return nil, nil
 }
 
-// stillNeeded tells whether somebody other than we has used the new key lately: it may still be in a consumer's memory.
+// stillNeeded tells whether somebody other than we has used the new key lately: it may still be in a consumer's memory. A
+// consumer that took it from a target just before that was restored is known only once its use shows.
 func (t *turn) stillNeeded(ctx context.Context) *seen {
 	r := t.r
+	if since := t.now().Sub(r.IntentAt); r.Intent == Restore && since < orphanAge {
+		return &seen{event: NotYet, note: "the targets are restored; the new key goes once a use of it would have shown", next: orphanAge - since}
+	}
 	use, found := t.lastUse(ctx, r.New.ID)
 	if found != nil {
 		return found

@@ -151,10 +151,24 @@ func (t *turn) pair() (fact.Pair, error) {
 // delivering puts the pair where it goes, target by target: a put, then a read-back. A consumer that reads the new key must
 // be able to use it, and a new key takes seconds to work everywhere: so it has to answer before anybody gets it.
 func (t *turn) delivering(ctx context.Context, w *world) (seen, error) {
-	r := t.r
-	if t.over(r.Terms.Delivery) {
-		return seen{event: TooLong, note: "not every target holds the new key: " + t.troubles()}, nil
+	found, err := t.handOver(ctx, w)
+	if err == nil && found.event == NotYet {
+		found = t.orTooLong(found, t.r.Terms.Delivery)
 	}
+	return found, err
+}
+
+// orTooLong is found, or that the state's limit is over. It is for after a try in vain: a runner that comes by rarely, such as
+// one of cron, gets its tries too.
+func (t *turn) orTooLong(found seen, limit time.Duration) seen {
+	if !t.over(limit) {
+		return found
+	}
+	return seen{event: TooLong, note: found.note}
+}
+
+func (t *turn) handOver(ctx context.Context, w *world) (seen, error) {
+	r := t.r
 	p, err := t.pair()
 	if err != nil {
 		return seen{event: NotYet, note: err.Error(), next: t.pause()}, nil
@@ -216,17 +230,6 @@ func (t *turn) deliver(ctx context.Context, p fact.Pair, x *Target) (*seen, erro
 	return nil, nil
 }
 
-// troubles are the targets that do not hold the key, and why.
-func (t *turn) troubles() string {
-	text := ""
-	for _, x := range t.r.Targets {
-		if x.State != Holds {
-			text += fmt.Sprintf("%s (%s): %s; ", x.Name, x.State, x.Why)
-		}
-	}
-	return text
-}
-
 // answer calls with the pair, and checks that it is the user's.
 func (t *turn) answer(ctx context.Context, p fact.Pair) (string, error) {
 	arn, err := t.Account.Probe(ctx, p)
@@ -242,17 +245,15 @@ func (t *turn) answer(ctx context.Context, p fact.Pair) (string, error) {
 // probing wants the new key to answer several times in a row, then reads every target back once more.
 func (t *turn) probing(ctx context.Context, _ *world) (seen, error) {
 	r := t.r
-	if t.over(r.Terms.Probe) {
-		return seen{event: TooLong, note: fmt.Sprintf("the new key answered %d times in a row, not %d", r.Answers, answers)}, nil
-	}
 	p, err := t.pair()
 	if err != nil {
-		return seen{event: NotYet, note: err.Error(), next: t.pause()}, nil
+		return t.orTooLong(seen{event: NotYet, note: err.Error(), next: t.pause()}, r.Terms.Probe), nil
 	}
 	if r.Answers < answers {
 		if _, err := t.answer(ctx, p); err != nil {
 			r.Answers = 0
-			return seen{event: NotYet, note: "the new key does not answer: " + err.Error(), next: answerPause}, nil
+			found := seen{event: NotYet, note: "the new key does not answer: " + err.Error(), next: answerPause}
+			return t.orTooLong(found, r.Terms.Probe), nil
 		}
 		if r.Answers++; r.Answers < answers {
 			return seen{event: NotYet, note: fmt.Sprintf("answered %d of %d times", r.Answers, answers), next: answerPause}, nil

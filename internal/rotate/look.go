@@ -30,6 +30,9 @@ func (t *turn) look(ctx context.Context) (seen, error) {
 		}
 		return seen{event: Unreadable, note: t.r.Why, next: day}, nil // nothing but a person moves it
 	}
+	if t.hidden(w) {
+		return seen{event: NotYet, note: "the new key does not show yet", next: answerPause}, nil
+	}
 	if why := t.moved(w); why != "" {
 		return seen{event: Moved, note: why}, nil
 	}
@@ -84,6 +87,12 @@ func (t *turn) read(ctx context.Context) (*world, *seen) {
 		}
 	}
 	return w, nil
+}
+
+// hidden tells whether the new key was made so lately that a list of keys may not have it yet: until it was seen once, its
+// absence says nothing.
+func (t *turn) hidden(w *world) bool {
+	return t.r.State == Delivering && w.new == nil && t.r.New.Created.IsZero() && !t.over(t.patience())
 }
 
 // moved says how the user's keys differ from those that the rotation left; empty: they do not. What an act under way may have

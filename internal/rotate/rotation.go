@@ -97,6 +97,16 @@ func (t Terms) WithDefaults() Terms {
 	return t
 }
 
+// Lead is how long before a key is due its rotation begins: none in the mode After; in the mode Before as long as it takes
+// when its consumer reads the new key within a day, so that the old key is gone in time.
+func (t Terms) Lead() time.Duration {
+	t = t.WithDefaults()
+	if t.Mode != Before {
+		return 0
+	}
+	return day + t.Settling + t.Quiet
+}
+
 const day = 24 * time.Hour
 
 // Rotation is one row of the ledger. Times are UTC and by one clock of ours, but those of keys, which are AWS's.
