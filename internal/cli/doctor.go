@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/rotate"
+	"github.com/keyreeve/keyreeve/internal/seal"
 )
 
 // check is one thing that the program needs, and whether it has it.
@@ -23,33 +26,38 @@ type check struct {
 
 func (a *app) doctorCommand() *cobra.Command {
 	var f writerFlags
+	var user string
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Can it do its work here: credentials, each permission, report, clock, settings, journal",
 		Long: "doctor makes each call of the audit once and tells which succeed. It reads only, and judges\n" +
 			"nothing. With --remediate-profile or --remediate-role it also asks, without changing anything,\n" +
-			"whether those credentials may do what apply does. It exits with 0 when all is there, else with 1.",
+			"whether those credentials may do what apply does. Targets of rotations are asked whether they would\n" +
+			"take a key for --user. It exits with 0 when all is there, else with 1.",
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.doctor(c.Context(), f) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.doctor(c.Context(), f, user) },
 	}
 	f.register(c)
+	c.Flags().StringVar(&user, "user", "", "the user `NAME` to ask about changes and rotation targets (default: the first)")
 	return c
 }
 
-func (a *app) doctor(ctx context.Context, f writerFlags) error {
+func (a *app) doctor(ctx context.Context, f writerFlags, user string) error {
 	checks := []check{a.checkSettings(), a.checkJournal(ctx)}
-	user := ""
 	r, err := awsiam.Open(ctx, a.settings(0, 0))
 	if err != nil {
 		checks = append(checks, check{name: "credentials", err: err})
 	} else {
 		checks = append(checks, a.checkAccount(ctx, r)...)
-		user, _ = firstUser(ctx, r) // its failure is among the checks
+		if user == "" {
+			user, _ = firstUser(ctx, r) // its failure is among the checks
+		}
 		r.Close()
 	}
 	if f.profile != "" || f.role != "" {
 		checks = append(checks, a.checkWriter(ctx, f, user)...)
 	}
+	checks = append(checks, a.checkTargets(ctx, f, user)...)
 	if ctx.Err() != nil {
 		return &interrupted{"checking the account"}
 	}
@@ -134,6 +142,39 @@ func (a *app) checkWriter(ctx context.Context, f writerFlags, user string) []che
 	told := fmt.Sprintf("allowed for %q; nothing was changed", user)
 	return append(checks, check{name: "iam:UpdateAccessKey", told: told, err: w.MaySetActive(ctx, user)},
 		check{name: "iam:DeleteAccessKey", told: told, err: w.MayDelete(ctx, user)})
+}
+
+// checkTargets asks, for the first user, every target that the settings name for it whether it would take a key.
+func (a *app) checkTargets(ctx context.Context, f writerFlags, user string) []check {
+	set, _, err := a.readConfig(a.sys.Now())
+	if err != nil || set.Targets() == 0 || user == "" {
+		return nil // told above, or nothing to ask
+	}
+	w, err := awsiam.OpenRotator(ctx, a.writerSettings(f))
+	if err != nil {
+		return []check{{name: "credentials for rotations", err: err}}
+	}
+	defer w.Close()
+	u, err := w.User(ctx, user)
+	if err != nil {
+		return []check{{name: "targets of rotations", err: err}}
+	}
+	p := a.places(set, f, "", &seal.Box{}, os.TempDir())
+	defer p.close()
+	var o rotate.Order
+	if err := p.order(u, &o); err != nil {
+		return []check{{name: "targets of rotations", err: err}}
+	}
+	if len(o.Targets) == 0 {
+		return []check{{name: "targets of rotations", told: fmt.Sprintf("not tried: the settings name none for %q", user), idle: true}}
+	}
+	var checks []check
+	for i := range o.Targets {
+		c := check{name: "target " + o.Targets[i].Name, told: o.Targets[i].Where}
+		c.err = p.open[o.Targets[i].Name+" "+u.Name].Preflight(ctx)
+		checks = append(checks, c)
+	}
+	return checks
 }
 
 // checkAccount makes each call of the audit once.
