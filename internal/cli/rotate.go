@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -258,6 +259,9 @@ func (a *app) begin(ctx context.Context, r *rotating, orders []rotate.Order) err
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(orders, func(x, y rotate.Order) int { // our own key last: the others need us
+		return cmp.Compare(slices.Index(r.engine.OwnKeys, x.KeyID), slices.Index(r.engine.OwnKeys, y.KeyID))
+	})
 	var errs []error
 	for i := range orders {
 		o := &orders[i]

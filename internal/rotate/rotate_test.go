@@ -433,3 +433,36 @@ func TestRotation_waitingWithoutThePermissionToReadGoesOnWaiting(t *testing.T) {
 	s.cloud.Heal()
 	s.until(id, rotate.Done)
 }
+
+// Our own key is rotated only where delivery reaches our own credentials, and goes only once we run with the new one.
+func TestRotation_ownKeyGoesOnlyOnceWeRunWithTheNewOne(t *testing.T) {
+	s := newStage(t)
+	s.engine.OwnKeys = []string{oldKey}
+	r, err := s.engine.Start(s.ctx, rotate.Order{ID: "rot-own", User: user, Own: true, Targets: []rotate.Target{{Name: "place"}}})
+	s.must(err)
+	s.until(r.ID, rotate.Deactivating)
+	for range 48 {
+		s.later(time.Hour)
+		s.must(s.consume())
+		if got := s.tick(r.ID); got.State != rotate.Deactivating || !s.keys()[oldKey] {
+			t.Fatalf("%s: %s", got.State, got.Why)
+		}
+	}
+	s.engine = s.newEngine()
+	s.engine.OwnKeys = []string{s.place.now().KeyID}
+	s.until(r.ID, rotate.Done)
+}
+
+// A user can hold more than two keys: the quota is not enforced under concurrency. Everything is a list.
+func TestRotation_ofAUserWithMoreThanTwoKeysIsRefusedAndNothingIsDeleted(t *testing.T) {
+	s := newStage(t)
+	for range 3 {
+		_, err := s.account.AddKey(user, fakeaws.Key{Inactive: true})
+		s.must(err)
+	}
+	_, err := s.engine.Start(s.ctx, rotate.Order{ID: "rot-1", User: user, Targets: []rotate.Target{{Name: "place"}}})
+	var r *rotate.Refusal
+	if !errors.As(err, &r) || len(s.keys()) != 4 {
+		t.Errorf("Start: %v, keys %v", err, s.keys())
+	}
+}
