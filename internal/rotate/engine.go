@@ -87,13 +87,15 @@ type Engine struct {
 
 	// Patience is how long a change may take to show; 0 means a minute.
 	Patience time.Duration
-	// ActTime bounds one act with its reading back; 0 means 15 minutes.
+	// ActTime bounds one turn: an act with its reading back. For so long nobody else touches a rotation whose act is intended
+	// and not answered, for its runner may be at it; so it is also how long a rotation rests whose runner was killed. 0 means 5
+	// minutes.
 	ActTime time.Duration
 }
 
 const (
 	defaultPatience = time.Minute
-	defaultActTime  = 15 * time.Minute
+	defaultActTime  = 5 * time.Minute
 	answers         = 3               // of the probe, in a row
 	answerPause     = 5 * time.Second // between two of them
 	useSpan         = 15 * time.Minute
@@ -105,6 +107,13 @@ func (e *Engine) patience() time.Duration {
 		return e.Patience
 	}
 	return defaultPatience
+}
+
+func (e *Engine) actTime() time.Duration {
+	if e.ActTime > 0 {
+		return e.ActTime
+	}
+	return defaultActTime
 }
 
 func (e *Engine) now() time.Time { return e.Now().UTC().Truncate(time.Microsecond) }
@@ -153,11 +162,7 @@ type seen struct {
 // turn looks at the world as the state wants, acts if need be, and takes the edge that follows. Once begun it is finished,
 // also when ctx ends meanwhile.
 func (e *Engine) turn(ctx context.Context, r *Rotation) error {
-	limit := e.ActTime
-	if limit == 0 {
-		limit = defaultActTime
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.actTime())
 	defer cancel()
 	t := &turn{Engine: e, r: r}
 	found, err := t.look(ctx)
@@ -250,10 +255,13 @@ func waitingLook(s State) time.Duration {
 	return day // only to notice that the user is gone
 }
 
-// intend records the act before it is done.
+// intend records the act before it is done, and keeps other runners off until it must be over.
 func (t *turn) intend(ctx context.Context, act Act, note string) error {
 	now := t.now()
-	t.r.Intent, t.r.IntentAt, t.r.ChangedAt = act, now, now
+	t.r.Intent, t.r.ChangedAt, t.r.NextAt = act, now, now.Add(t.actTime())
+	if act != DropOrphan { // which keeps that of the creation: the orphan is told by it
+		t.r.IntentAt = now
+	}
 	return t.Ledger.Save(ctx, t.r, Event{At: now, From: t.r.State, To: t.r.State, Act: act, Note: note})
 }
 

@@ -114,11 +114,9 @@ func (t *turn) orphan(ctx context.Context, w *world) (seen, error) {
 		return seen{}, t.later(ctx, orphanAge-age, "key "+k.ID+" was made and its secret never recorded: it goes once a use of it would have shown")
 	}
 	if r.Intent != DropOrphan {
-		at := r.IntentAt
 		if err := t.intend(ctx, DropOrphan, "key "+k.ID+": its secret was never recorded"); err != nil {
 			return seen{}, err
 		}
-		r.IntentAt = at // of the creation: what is compared with the key's
 	}
 	if err := t.Account.DeleteKey(ctx, r.User, k.ID); err != nil && !errors.Is(err, fact.ErrNotFound) {
 		found := t.trouble(err)

@@ -16,9 +16,21 @@ func (r *Refusal) Error() string { return r.Why }
 // Hint is the next move for a person, or empty.
 func (r *Refusal) Hint() string { return r.Widen }
 
+// load is the rotation, if no runner is at an act of it.
+func (e *Engine) load(ctx context.Context, id string) (*Rotation, error) {
+	r, err := e.Ledger.Load(ctx, id)
+	if err == nil && r.Intent != None && r.NextAt.After(e.now()) && r.NextAt.Equal(r.IntentAt.Add(e.actTime())) { // not yet answered
+		return r, &Refusal{
+			Why:   fmt.Sprintf("somebody is about to %s of rotation %s, or was killed over it", r.Intent, r.ID),
+			Widen: "try again after " + stamp(r.NextAt),
+		}
+	}
+	return r, err
+}
+
 // Confirm records that a person says that the consumer uses the new key. by is the ARN of who says so.
 func (e *Engine) Confirm(ctx context.Context, id, by string) (*Rotation, error) {
-	r, err := e.Ledger.Load(ctx, id)
+	r, err := e.load(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +49,7 @@ func (e *Engine) Confirm(ctx context.Context, id, by string) (*Rotation, error) 
 
 // Approve lets a rotation go on that is held or in conflict, as the account is now. by is the ARN of who says so.
 func (e *Engine) Approve(ctx context.Context, id, by string) (*Rotation, error) {
-	r, err := e.Ledger.Load(ctx, id)
+	r, err := e.load(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +104,7 @@ func (t *turn) rebase(ctx context.Context, w *world) string {
 
 // Cancel begins the way back. by is the ARN of who says so.
 func (e *Engine) Cancel(ctx context.Context, id, by string) (*Rotation, error) {
-	r, err := e.Ledger.Load(ctx, id)
+	r, err := e.load(ctx, id)
 	if err != nil {
 		return nil, err
 	}

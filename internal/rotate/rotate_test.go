@@ -466,3 +466,35 @@ func TestRotation_ofAUserWithMoreThanTwoKeysIsRefusedAndNothingIsDeleted(t *test
 		t.Errorf("Start: %v, keys %v", err, s.keys())
 	}
 }
+
+// A runner that is at an act keeps the others off, people included, until it must be over; then the next one looks.
+func TestTick_leavesAnActUnderWayAlone(t *testing.T) {
+	s := newStage(t)
+	id := s.begin(rotate.Terms{})
+	s.until(id, rotate.Deactivating)
+	s.later(day)
+	killed := false
+	s.ledger.fail = func() error { // the runner dies right after its call: nothing is saved any more
+		if !s.keys()[oldKey] {
+			killed = true
+			return errors.New("killed")
+		}
+		return nil
+	}
+	_, err := s.engine.Tick(s.ctx, id)
+	if err == nil || !killed {
+		t.Fatalf("not killed: %v", err)
+	}
+	s.ledger.fail = nil
+	writes := len(s.account.Writes())
+	if r := s.tick(id); r.State != rotate.Deactivating || len(s.account.Writes()) != writes {
+		t.Errorf("another runner was at it too: %s", r.State)
+	}
+	if _, err := s.engine.Cancel(s.ctx, id, "arn:ana"); err == nil {
+		t.Error("cancelled in the middle of an act")
+	}
+	s.later(6 * time.Minute)
+	if r := s.tick(id); r.State != rotate.Quiet || len(s.account.Writes()) != writes {
+		t.Errorf("after the act must be over it is %s, with %d writes more", r.State, len(s.account.Writes())-writes)
+	}
+}
