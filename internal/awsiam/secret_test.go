@@ -287,7 +287,7 @@ func TestStores_tellTheKindOfAnAnswerAndQuoteNoSecret(t *testing.T) {
 			_, putErr := p.PutParameter(t.Context(), "/ci", value, "", "", true)
 			for what, err := range map[string]error{"secret": s.PutSecret(t.Context(), "ci", versionOne, value, "AWSPENDING"), "parameter": putErr} {
 				var e *awsiam.Error
-				if !errors.As(err, &e) || e.Kind != c.kind || errors.Is(err, fact.ErrUnclear) != c.unclear || !strings.Contains(err.Error(), c.text) {
+				if !errors.As(err, &e) || (e.Kind == nil) != (c.kind == nil) || c.kind != nil && !errors.Is(e.Kind, c.kind) || errors.Is(err, fact.ErrUnclear) != c.unclear || !strings.Contains(err.Error(), c.text) {
 					t.Errorf("%s: %v; want %v, unclear %v, %q", what, err, c.kind, c.unclear, c.text)
 				}
 				if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, carried[:20]) {

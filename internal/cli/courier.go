@@ -39,7 +39,7 @@ func (p *places) close() {
 }
 
 // order fills in where the new key of the user goes, by which terms.
-func (p *places) order(u fact.User, o *rotate.Order) error {
+func (p *places) order(ctx context.Context, u fact.User, o *rotate.Order) error {
 	terms, ok, err := p.set.For(u)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (p *places) order(u fact.User, o *rotate.Order) error {
 	o.Terms, o.Own = terms.Terms, terms.Own
 	for i := range terms.Targets {
 		t := &terms.Targets[i]
-		c, err := p.make(context.Background(), t)
+		c, err := p.make(ctx, t)
 		if err != nil {
 			return err
 		}

@@ -162,7 +162,7 @@ func (a *app) checkTargets(ctx context.Context, f writerFlags, user string) []ch
 	p := a.places(set, f, "", &seal.Box{}, os.TempDir())
 	defer p.close()
 	var o rotate.Order
-	if err := p.order(u, &o); err != nil {
+	if err := p.order(ctx, u, &o); err != nil {
 		return []check{{name: "targets of rotations", err: err}}
 	}
 	if len(o.Targets) == 0 {

@@ -271,7 +271,7 @@ func (a *app) begin(ctx context.Context, r *rotating, orders []rotate.Order) err
 			err = &rotate.Refusal{Why: fmt.Sprintf("rotation %s of user %q is under way", under[at].ID, u.Name), Widen: "keyreeve rotate show " + under[at].ID + " tells where it stands"}
 		}
 		if err == nil {
-			err = r.places.order(u, o)
+			err = r.places.order(ctx, u, o)
 		}
 		var begun *rotate.Rotation
 		if err == nil {

@@ -106,7 +106,7 @@ type listener struct {
 	diary *diary
 }
 
-func (l listener) note(v ...any) { fmt.Fprintf(l.diary, "%v %+v %#v %q\n", v, v, v, v) }
+func (l listener) note(v ...any) { _, _ = fmt.Fprintf(l.diary, "%v %+v %#v %q\n", v, v, v, v) }
 
 func (l listener) Preflight(ctx context.Context) error {
 	err := l.carrier.Preflight(ctx)

@@ -119,7 +119,7 @@ func TestWriteRotation_neverShowsSealedBytesOrReceipts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, form := range []string{string(secret[:12]), strings.Trim(string(b64), `"`)[:12], fmt.Sprintf("%x", secret)[:12], strings.Trim(fmt.Sprint(secret), "[]")[:12]} {
+				for _, form := range []string{string(secret)[:12], strings.Trim(string(b64), `"`)[:12], fmt.Sprintf("%x", secret)[:12], strings.Trim(fmt.Sprintf("%v", secret), "[]")[:12]} {
 					if strings.Contains(strings.ToLower(out), strings.ToLower(form)) {
 						t.Errorf("%s of %s shows %q:\n%s", f, s, form, out)
 					}

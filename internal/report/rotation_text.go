@@ -115,6 +115,7 @@ func (t *rotationText) stands(r *rotate.Rotation) {
 			piece{"prints the policy, and it goes on by itself", normal})
 	case rotate.Conflict:
 		t.field("do", piece{"look at the user's keys and targets, and find out who changed them; then", normal})
+	default: // the commands say it all
 	}
 	for _, c := range commands(r) {
 		t.field("do", piece{product + " rotate " + c.name + " " + orDash(clean(r.ID)), strong})

@@ -111,7 +111,7 @@ func (t *turn) moved(w *world) string {
 	case w.old == nil && r.Intent == Delete:
 	case w.old == nil:
 		say("the old key %s is gone", r.Old.ID)
-	case w.old.Active != oldActive && !(r.Intent == Deactivate && !w.old.Active):
+	case w.old.Active != oldActive && (r.Intent != Deactivate || w.old.Active):
 		say("the old key %s is %s", r.Old.ID, status(w.old.Active))
 	}
 	if r.State != BackingOut && r.New.ID != "" {

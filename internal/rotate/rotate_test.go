@@ -39,7 +39,8 @@ func TestRotation_replacesAKeyInUseAndItsConsumerNeverFails(t *testing.T) {
 func TestRotation_ownProbeIsNoProofOfUse(t *testing.T) {
 	s := newStage(t)
 	id := s.begin(rotate.Terms{Proof: 2 * day})
-	r := s.untilWith(id, rotate.Proving, func() error { return nil })
+	s.untilWith(id, rotate.Proving, func() error { return nil })
+	var r *rotate.Rotation
 	for range 46 {
 		s.later(time.Hour)
 		if r = s.tick(id); r.State != rotate.Proving {
@@ -381,9 +382,9 @@ func TestCancel_fromEveryStateLeavesTheAccountAsItWasFound(t *testing.T) {
 			default:
 				s.until(id, at)
 			}
-			r, err := s.engine.Cancel(s.ctx, id, "arn:ana")
+			_, err := s.engine.Cancel(s.ctx, id, "arn:ana")
 			s.must(err)
-			r = s.until(id, rotate.Cancelled)
+			r := s.until(id, rotate.Cancelled)
 			if got := fmt.Sprint(s.keys()); got != before || s.place.now().KeyID != held {
 				t.Errorf("keys %s and the place holds %s, before %s and %s", got, s.place.now().KeyID, before, held)
 			}
