@@ -11,3 +11,5 @@ echo "== parser alone"
 "${GO:-go}" test ./internal/credreport -run '^$' -bench . -benchtime 3x | grep -E '^Benchmark|rows'
 echo "== live, 1,000 users"
 "${GO:-go}" test ./internal/audit -run '^$' -bench Live -benchtime 1x | grep -E '^Benchmark|bench_test'
+echo "== rotation: a look at one of 1,000 in flight, ledger on disk included"
+"${GO:-go}" test ./internal/rotate -run '^$' -bench Tick -benchtime 3000x -benchmem | grep -E '^Benchmark'
