@@ -45,7 +45,9 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 		"docs/schema/exceptions.schema.json": string(rule.ExceptionsSchema()),
 		exampleReport:                        string(fakeaws.Demo(exampleTime).Accounts()[0].CredentialReport()),
 	}
-	files["docs/remediation.md"] = story(t, "docs/stories/remediation.md")
+	for _, name := range []string{"remediation", "rotation"} {
+		files["docs/"+name+".md"] = story(t, "docs/stories/"+name+".md")
+	}
 	for _, e := range rule.Catalogue() {
 		files["docs/rules/"+e.ID+".md"] = run(t, 0, "rules", "show", e.ID)
 	}

@@ -4,28 +4,42 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/cli"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
+	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/rule"
 )
 
 // teller tells a story: it runs the commands of a page on the built-in company and puts in what they print.
 //
 // A line of a console block that begins with "$ keyreeve" is run; it must exit with 0, or with the code that its comment
-// "# exit N" says. Comments between blocks move the world: <!-- clock +8d -->, <!-- use USER KEY -->. {{first}} is the id of the
-// first run. What differs from machine to machine is replaced: ids of runs, the host, the version, digests and hashes.
+// "# exit N" says. Comments between blocks move the world:
+//
+//	<!-- clock +8d -->
+//	<!-- use USER KEY -->
+//	<!-- file PATH -->                     the block that follows is the file's text
+//	<!-- hours N -->                       hours pass, and each begins with `keyreeve rotate advance`
+//	<!-- hours N use USER FILE SERVICE --> so, and in each the user's profile of that credentials file is used
+//
+// {{first}} is the id of the first run, {{rotation}} that of the last rotation begun; {{diagram}} and {{table}} are the states of a
+// rotation. What differs from machine to machine is replaced: ids of runs, the host, the version, digests and hashes.
 type teller struct {
-	t     *testing.T
-	cloud *fakeaws.Cloud
-	home  string
-	runs  []string
+	t        *testing.T
+	cloud    *fakeaws.Cloud
+	home     string
+	runs     []string
+	rotation string
+	file     string // that the next block is the text of
+	columns  string // how wide the program's terminal is; empty: it cannot know
 }
 
 var (
@@ -33,6 +47,8 @@ var (
 	hash    = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 	machine = regexp.MustCompile(`(?m)^on       .*$`)
 	micros  = regexp.MustCompile(`(\d\d:\d\d:\d\d)\.\d{6}Z`)
+	rules   = regexp.MustCompile(`(?m)-{200,}$`)
+	begun   = regexp.MustCompile(`(?m)^rotation (\d{8}T\d{6}Z-[0-9a-f]{6})$`)
 )
 
 // story is the page at path, told.
@@ -65,13 +81,20 @@ func story(t *testing.T, path string) string {
 
 // tell walks the page.
 func (s *teller) tell(page string) string {
-	var out strings.Builder
-	console := false
+	page = strings.NewReplacer("{{diagram}}\n", rotate.Diagram(), "{{table}}\n", rotate.TableMarkdown()).Replace(page)
+	var out, text strings.Builder
+	console, block := false, false
 	for line := range strings.Lines(page) {
 		order, isOrder := strings.CutPrefix(line, "<!-- ")
 		switch {
 		case strings.HasPrefix(line, "```"):
-			console = strings.HasPrefix(line, "```console")
+			console, block = strings.HasPrefix(line, "```console"), !block
+			if !block {
+				s.write(text.String())
+			}
+			text.Reset()
+		case block && !console:
+			text.WriteString(line)
 		case isOrder:
 			s.obey(strings.Fields(strings.TrimSuffix(strings.TrimSpace(order), "-->")))
 			continue
@@ -98,9 +121,81 @@ func (s *teller) obey(words []string) {
 		if err := s.cloud.Accounts()[0].Use(words[1], words[2], "s3", "eu-west-1"); err != nil {
 			s.t.Fatal(err)
 		}
+	case len(words) == 2 && words[0] == "file":
+		s.file = words[1]
+	case (len(words) == 2 || len(words) == 6 && words[2] == "use") && words[0] == "hours":
+		n, err := strconv.Atoi(words[1])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for range n {
+			s.hour(words[2:])
+		}
 	default:
 		s.t.Fatalf("the story says %q", words)
 	}
+}
+
+// write writes the file that the block before was the text of, if any.
+func (s *teller) write(text string) {
+	s.t.Helper()
+	if s.file == "" {
+		return
+	}
+	path := filepath.Join(s.home, filepath.FromSlash(s.file))
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.file = ""
+}
+
+// hour lets an hour pass. use is empty, or "use", a user, the credentials file that its consumer reads, and what that calls.
+func (s *teller) hour(use []string) {
+	s.t.Helper()
+	s.cloud.SetNow(s.cloud.Now().Add(time.Hour))
+	if len(use) > 0 {
+		user := use[1]
+		if err := s.cloud.Accounts()[0].Use(user, s.keyIn(use[2], user), use[3], "eu-west-1"); err != nil {
+			s.t.Fatalf("the consumer of %s failed: %v", user, err)
+		}
+	}
+	var both bytes.Buffer
+	if code := s.keyreeve(&both, "rotate", "advance"); code != 0 && code != 6 {
+		s.t.Fatalf("rotate advance: exit %d\n%s", code, both.String())
+	}
+}
+
+// keyIn is the key id of a profile in a credentials file.
+func (s *teller) keyIn(file, profile string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.home, filepath.FromSlash(file)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "["+profile+"]")
+	for line := range strings.Lines(rest) {
+		if name, value, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) == "aws_access_key_id" {
+			return strings.TrimSpace(value)
+		}
+	}
+	s.t.Fatalf("%s has no key for profile %s", file, profile)
+	return ""
+}
+
+// keyreeve runs the program in this process. Where it shows paths, lines are not broken: a directory of this machine, however
+// long, must not tell in the page.
+func (s *teller) keyreeve(both io.Writer, args ...string) int {
+	s.columns = ""
+	if len(args) > 1 && args[0] == "rotate" && args[1] == "show" {
+		s.columns = "1000"
+	}
+	return cli.Run(context.Background(), args, cli.System{
+		Stdin: strings.NewReader(""), Stdout: both, Stderr: both, Now: s.cloud.Now, Getenv: s.getenv,
+		Wait: func(context.Context, time.Duration) error { return nil },
+	})
 }
 
 // run carries out one command and gives it with what it printed.
@@ -109,6 +204,7 @@ func (s *teller) run(line string) string {
 	if len(s.runs) > 0 {
 		line = strings.ReplaceAll(line, "{{first}}", s.runs[0])
 	}
+	line = strings.ReplaceAll(line, "{{rotation}}", s.rotation)
 	command, comment, _ := strings.Cut(line, "#")
 	want := 0
 	if comment != "" {
@@ -118,15 +214,14 @@ func (s *teller) run(line string) string {
 	}
 	s.cloud.SetNow(s.cloud.Now().Add(40 * time.Second)) // nobody types faster
 	var both bytes.Buffer
-	code := cli.Run(context.Background(), strings.Fields(command)[1:], cli.System{
-		Stdin: strings.NewReader(""), Stdout: &both, Stderr: &both, Now: s.cloud.Now, Getenv: s.getenv,
-		Wait: func(context.Context, time.Duration) error { return nil },
-	})
-	if code != want {
+	if code := s.keyreeve(&both, strings.Fields(command)[1:]...); code != want {
 		s.t.Fatalf("%s: exit %d, want %d\n%s", line, code, want, both.String())
 	}
 	if n := strings.LastIndex(both.String(), "\nrun "); n >= 0 {
 		s.runs = append(s.runs, runID.FindString(both.String()[n:]))
+	}
+	if m := begun.FindStringSubmatch(both.String()); m != nil {
+		s.rotation = m[1]
 	}
 	return "$ " + line + "\n" + both.String()
 }
@@ -135,6 +230,8 @@ func (s *teller) getenv(name string) string {
 	switch name {
 	case "HOME":
 		return s.home
+	case "COLUMNS":
+		return s.columns
 	default:
 		return ""
 	}
@@ -150,6 +247,7 @@ func (s *teller) plain(text string) string {
 		return seen[id]
 	})
 	text = hash.ReplaceAllStringFunc(text, func(h string) string { return "9f2c" + strings.Repeat("...", 1) + "e1" })
+	text = rules.ReplaceAllString(text, strings.Repeat("-", 60))
 	text = machine.ReplaceAllString(text, "on       ops-7, process 4242, keyreeve 1.0.0")
 	text = micros.ReplaceAllString(text, "${1}Z")
 	return strings.ReplaceAll(text, s.home+string(filepath.Separator), "")

@@ -26,6 +26,7 @@ const (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
+		"consumer": consumer,
 		"keyreeve": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			code := cli.Run(ctx, os.Args[1:], programSystem())

@@ -19,7 +19,7 @@ const (
 
 func (t *rotationText) list(rs []rotate.Rotation) {
 	if len(rs) == 0 {
-		t.put("The ledger holds no rotations.\n")
+		t.put("No rotation is under way; --all lists those that are over.\n")
 		return
 	}
 	id, user := len("rotation"), len("user")

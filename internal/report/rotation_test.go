@@ -331,7 +331,7 @@ func texts[T ~string](values []T) []string {
 }
 
 func TestWriteRotations_emptyLedgerIsSaidInALine(t *testing.T) {
-	if got := rotationsOf(t, report.Text, nil, report.Options{}); got != "The ledger holds no rotations.\n" {
+	if got := rotationsOf(t, report.Text, nil, report.Options{}); got != "No rotation is under way; --all lists those that are over.\n" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -250,7 +250,7 @@ func (t *turn) forget(ctx context.Context) {
 // waitingLook is how often a waiting rotation is looked at.
 func waitingLook(s State) time.Duration {
 	if s == Blocked {
-		return 15 * time.Minute
+		return time.Hour
 	}
 	return day // only to notice that the user is gone
 }

@@ -33,7 +33,7 @@ func (t *turn) requested(ctx context.Context, w *world) (seen, error) {
 	for i := range w.keys {
 		t.r.Before = append(t.r.Before, w.keys[i].ID)
 	}
-	return seen{event: SlotFree, note: fmt.Sprintf("%d keys stand", len(w.keys))}, nil
+	return seen{event: SlotFree, note: plural(len(w.keys), "key stands", "keys stand")}, nil
 }
 
 // creating makes the new key; or, where an intent to do so is on record, finds out what became of it.
@@ -118,9 +118,8 @@ func (t *turn) orphan(ctx context.Context, w *world) (seen, error) {
 			return seen{}, err
 		}
 	}
-	if err := t.Account.DeleteKey(ctx, r.User, k.ID); err != nil && !errors.Is(err, fact.ErrNotFound) {
-		found := t.trouble(err)
-		return found, t.keepIntent(ctx, &found)
+	if found := t.drop(ctx, k.ID); found != nil {
+		return *found, t.keepIntent(ctx, found)
 	}
 	return seen{event: NotMade, note: "deleted the orphan " + k.ID}, nil
 }
@@ -184,7 +183,7 @@ func (t *turn) handOver(ctx context.Context, w *world) (seen, error) {
 			return *found, err
 		}
 	}
-	return seen{event: AllHold, note: fmt.Sprintf("%d targets hold it", len(r.Targets))}, nil
+	return seen{event: AllHold, note: plural(len(r.Targets), "target holds it", "targets hold it")}, nil
 }
 
 // deliver brings one target to hold the pair; a result means that it does not yet.
@@ -314,7 +313,7 @@ func (t *turn) proving(ctx context.Context, _ *world) (seen, error) {
 	}
 	if r.Terms.Unproven {
 		r.ProvenBy = "the limit, which the settings allow for"
-		return seen{event: Proven, note: "not used in " + r.Terms.Proof.String() + ", which the settings allow for"}, nil
+		return seen{event: Proven, note: "not used in " + span(r.Terms.Proof) + ", which the settings allow for"}, nil
 	}
 	return seen{event: TooLong, note: "its consumer has not used the new key: keyreeve rotate confirm, approve (wait on) or cancel"}, nil
 }
@@ -354,7 +353,7 @@ func (t *turn) deactivating(ctx context.Context, w *world) (seen, error) {
 	if idle := t.now().Sub(r.Old.LastUsed); !r.Old.LastUsed.IsZero() && idle < r.Terms.Settling {
 		return seen{
 			event: NotYet, next: min(max(r.Terms.Settling-idle, time.Minute), 6*time.Hour),
-			note: fmt.Sprintf("the old key was used %s; it goes when it was not for %s", stamp(r.Old.LastUsed), r.Terms.Settling),
+			note: fmt.Sprintf("the old key was used %s; it goes when it was not for %s", stamp(r.Old.LastUsed), span(r.Terms.Settling)),
 		}, nil
 	}
 	if t.Told != nil {
@@ -423,7 +422,7 @@ func (t *turn) quiet(ctx context.Context, _ *world) (seen, error) {
 	if left := r.QuietFor() - t.now().Sub(r.DeactivatedAt); left > 0 {
 		return seen{event: NotYet, note: "quiet until " + stamp(r.DeactivatedAt.Add(r.QuietFor())), next: min(left, day)}, nil
 	}
-	return seen{event: QuietOver, note: "not used for " + r.QuietFor().String()}, nil
+	return seen{event: QuietOver, note: "not used for " + span(r.QuietFor())}, nil
 }
 
 func (t *turn) usedAgain(ctx context.Context) *seen {

@@ -144,6 +144,22 @@ func (t *turn) moved(w *world) string {
 	return strings.Join(why, "; ")
 }
 
+// plural is one, or n and many.
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// span is a length of time in days where it is whole days.
+func span(d time.Duration) string {
+	if d >= day && d%day == 0 {
+		return plural(int(d/day), "day", "days")
+	}
+	return d.Round(time.Second).String()
+}
+
 func status(active bool) string {
 	if active {
 		return "active"
