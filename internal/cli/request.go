@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/config"
 	"github.com/keyreeve/keyreeve/internal/courier"
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/store"
 )
@@ -91,7 +93,7 @@ func (a *app) request(ctx context.Context, f *requestFlags, user string) error {
 			Widen: "wait until it is an hour old, or say --second-reason why it cannot wait",
 		}
 	}
-	if _, err := r.places.destination(ctx, q); err != nil {
+	if _, err := r.places.destination(ctx, u, q); err != nil {
 		return asMisuse(err)
 	}
 	if err := r.ledger.AskKey(ctx, q); err != nil {
@@ -113,19 +115,24 @@ func sealedName(name string) (recipient, path string, ok bool) {
 	return strings.Cut(rest, " to ")
 }
 
-// destination is the target that a request names.
-func (p *places) destination(ctx context.Context, q *rotate.Request) (rotate.Target, error) {
+// destination is the target that a request names: one that the settings name for this user, or a file sealed to a person.
+func (p *places) destination(ctx context.Context, u fact.User, q *rotate.Request) (rotate.Target, error) {
 	t := config.Target{Name: q.Destination, Kind: config.SealedFile}
 	if recipient, path, ok := sealedName(q.Destination); ok {
 		t.Sealed = &courier.SealedSettings{Path: path, Recipients: []string{recipient}, User: q.User}
 	} else {
-		var err error
-		if t, ok, err = p.set.Target(q.Destination, q.Account, q.User); err != nil {
+		terms, ok, err := p.set.For(u)
+		if err != nil {
 			return rotate.Target{}, err
 		}
-		if !ok {
-			return rotate.Target{}, misuse("name one under rotation: targets: in the settings file", "no target %q", q.Destination)
+		at := -1
+		if ok {
+			at = slices.IndexFunc(terms.Targets, func(x config.Target) bool { return x.Name == q.Destination })
 		}
+		if at < 0 { // another user's place would be overwritten
+			return rotate.Target{}, misuse("name the target for this user under rotation: users: in the settings file", "the settings name no target %q for user %q", q.Destination, q.User)
+		}
+		t = terms.Targets[at]
 	}
 	c, err := p.make(ctx, &t)
 	if err != nil {
@@ -207,9 +214,13 @@ func (a *app) listRequests(ctx context.Context, format string, state rotate.Requ
 			return err
 		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(t, "request\tstate\tuser\tasked by\treason") // Flush has its error
+		_, _ = fmt.Fprintln(t, "request\tstate\tuser\tgoes to\tasked by\treason") // Flush has its error
 		for _, l := range lines {
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.ID, l.State, l.User, l.AskedBy, strings.Map(printable, l.Reason))
+			reason := l.Reason
+			if l.SecondReason != "" {
+				reason += "; made just now: " + l.SecondReason
+			}
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.State, l.User, l.Destination, l.AskedBy, strings.Map(printable, reason))
 		}
 		return t.Flush()
 	})
@@ -269,20 +280,25 @@ func (a *app) decide(ctx context.Context, f writerFlags, id, why string, to rota
 func (a *app) makeRequested(ctx context.Context, r *rotating, q *rotate.Request) error {
 	got, err := r.ledger.Load(ctx, q.ID)
 	if errors.Is(err, rotate.ErrNoRotation) {
-		target, terr := r.places.destination(ctx, q)
+		u, uerr := r.engine.Account.User(ctx, q.User)
+		if uerr != nil {
+			return uerr
+		}
+		target, terr := r.places.destination(ctx, u, q)
 		if terr != nil {
 			return terr
 		}
-		got, err = r.engine.Start(ctx, rotate.Order{ID: q.ID, User: q.User, First: true, Reason: "requested: " + q.Reason, Targets: []rotate.Target{target}})
+		got, err = r.engine.Start(ctx, rotate.Order{ID: q.ID, User: q.User, UserID: q.UserID, First: true, Reason: "requested: " + q.Reason, Targets: []rotate.Target{target}})
 	}
 	if err != nil {
 		return err
 	}
-	if got.UserID != q.UserID {
-		return &rotate.Refusal{Why: fmt.Sprintf("user %q was made again since the request", q.User), Widen: "ask anew: keyreeve request"}
-	}
 	for {
-		if got, err = r.engine.Tick(ctx, got.ID); err != nil {
+		got, err = r.engine.Tick(ctx, got.ID)
+		if errors.Is(err, rotate.ErrLost) { // another runner is at it
+			got, err = r.ledger.Load(ctx, q.ID)
+		}
+		if err != nil {
 			return err
 		}
 		switch {
@@ -297,8 +313,7 @@ func (a *app) makeRequested(ctx context.Context, r *rotating, q *rotate.Request)
 			q.State, q.Why = rotate.RequestFailed, "the rotation is "+string(got.State)+": "+got.Why
 			return errors.Join(&rotate.Refusal{Why: "the key was not made: " + q.Why}, r.ledger.SaveRequest(ctx, q))
 		case got.State.Waiting():
-			a.sayRotation(got)
-			return &exitError{ExitRefused, errors.New("it waits\nhint: keyreeve rotate show " + got.ID)}
+			return &exitError{ExitRefused, fmt.Errorf("it is %s: %s\nhint: keyreeve rotate show %s", got.State, got.Why, got.ID)}
 		}
 		if err := a.wait(ctx, max(got.NextAt.Sub(a.sys.Now()), time.Second)); err != nil {
 			return &exitError{ExitBroke, fmt.Errorf("interrupted; keyreeve requests approve %s goes on", q.ID)}

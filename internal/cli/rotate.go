@@ -117,7 +117,7 @@ func (a *app) rotating(ctx context.Context, f writerFlags) (*rotating, error) {
 	out.closes = append(out.closes, out.places.close)
 	out.engine = &rotate.Engine{
 		Account: w, Ledger: out.ledger, Uses: out.ledger, Sealer: box, Caller: caller, OwnKeys: own, OwnUsers: users,
-		Courier: out.places.courier(ctx), Now: a.sys.Now, Wait: a.wait,
+		Courier: out.places.courier(ctx), Skew: w.Skew, Now: a.sys.Now, Wait: a.wait,
 		Moved: func(r *rotate.Rotation, e rotate.Event) {
 			a.log().Info("rotation", "id", r.ID, "user", r.User, "from", e.From, "to", e.To, "event", e.Name)
 		},
@@ -281,7 +281,13 @@ func (a *app) begin(ctx context.Context, r *rotating, orders []rotate.Order) err
 			if _, werr := fmt.Fprintf(a.sys.Stdout, "rotation %s\n", begun.ID); werr != nil {
 				return werr
 			}
-			begun, err = r.engine.Tick(ctx, begun.ID)
+			moved, terr := r.engine.Tick(ctx, begun.ID)
+			switch {
+			case terr == nil:
+				begun = moved
+			case !errors.Is(terr, rotate.ErrLost): // another runner is at it
+				err = terr
+			}
 		}
 		if err == nil {
 			a.sayRotation(begun)
@@ -441,6 +447,11 @@ func (a *app) advance(ctx context.Context, r *rotating, ids []string) error {
 			return &exitError{ExitBroke, errors.New("interrupted: what was begun was finished")}
 		}
 	}
+	under, err := r.ledger.Rotations(ctx, r.engine.Caller.Account.ID, false, 0)
+	if err != nil {
+		return err
+	}
+	waits = waits || slices.ContainsFunc(under, func(x rotate.Rotation) bool { return x.State == rotate.Held || x.State == rotate.Conflict })
 	if len(errs) == 0 && waits {
 		return &exitError{ExitRefused, errors.New("a rotation waits for a person\nhint: keyreeve rotate list")}
 	}
@@ -465,7 +476,9 @@ func (a *app) rotatePersonCommand(name, short string, do func(e *rotate.Engine, 
 			if err != nil {
 				return orNoRotation(err, args[0])
 			}
-			if got, err = r.engine.Tick(ctx, got.ID); err != nil {
+			if moved, err := r.engine.Tick(ctx, got.ID); err == nil {
+				got = moved
+			} else if !errors.Is(err, rotate.ErrLost) { // another runner is at it: what was said is on record
 				return err
 			}
 			a.sayRotation(got)

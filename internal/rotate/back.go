@@ -37,6 +37,9 @@ func (t *turn) backingOut(ctx context.Context, w *world) (seen, error) {
 		if found := t.stillNeeded(ctx); found != nil {
 			return *found, nil
 		}
+		if found := t.stillThere(ctx); found != nil {
+			return *found, nil
+		}
 		if err := t.intend(ctx, DropNew, "key "+r.New.ID); err != nil {
 			return seen{}, err
 		}
@@ -58,7 +61,8 @@ func (t *turn) left() string {
 	return note
 }
 
-// restore puts back what stood in a target. What cannot be is marked for a person.
+// restore puts back what stood in a target. What cannot be is marked for a person; so is what fails for as long as a delivery
+// may take, once a person has said to go on.
 func (t *turn) restore(ctx context.Context, x *Target) (*seen, error) {
 	if x.State != Put && x.State != Holds {
 		return nil, nil
@@ -68,19 +72,59 @@ func (t *turn) restore(ctx context.Context, x *Target) (*seen, error) {
 		if err := t.intend(ctx, Restore, x.Where); err != nil {
 			return nil, err
 		}
-		err = c.Restore(ctx, t.r.ID, x.Receipt)
+		err = t.restoreBy(ctx, c, x)
 	}
 	switch {
 	case err == nil:
 		x.State, x.Why = Restored, ""
-	case errors.Is(err, fact.ErrMoved), errors.Is(err, fact.ErrNotRestorable):
+	case errors.Is(err, fact.ErrMoved), errors.Is(err, fact.ErrNotRestorable), t.r.ApprovedBy != "":
 		x.State, x.Why = Marked, err.Error()
 	default:
 		x.Why = err.Error()
 		found := t.trouble(fmt.Errorf("target %s: %w", x.Name, err))
+		if t.over(t.r.Terms.Delivery) {
+			found = seen{event: TooLong, note: found.note + ": restore it by hand, then approve"}
+		}
 		return &found, nil
 	}
 	return nil, nil
+}
+
+// restoreBy restores by the receipt. A delivery that failed may have left none: then the target holds what it held, or the
+// delivery is done again, which gives one.
+func (t *turn) restoreBy(ctx context.Context, c Courier, x *Target) error {
+	if len(x.Receipt) == 0 {
+		holds, err := t.holds(ctx, x)
+		if err == nil && !holds || errors.Is(err, fact.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p, err := t.pair()
+		if err != nil {
+			return err
+		}
+		if x.Receipt, err = c.Deliver(ctx, t.r.ID, p, nil); err != nil {
+			return err
+		}
+	}
+	return c.Restore(ctx, t.r.ID, x.Receipt)
+}
+
+// stillThere holds the way back for a person where a target that was not restored still holds the new key, or cannot be read:
+// its consumer would be left with a key that is gone.
+func (t *turn) stillThere(ctx context.Context) *seen {
+	for i := range t.r.Targets {
+		x := &t.r.Targets[i]
+		if x.State != Marked || t.r.ApprovedBy != "" {
+			continue
+		}
+		if holds, err := t.holds(ctx, x); holds || err != nil && !errors.Is(err, fact.ErrNotFound) {
+			return &seen{event: TooLong, note: fmt.Sprintf("target %s may still hold the new key and was not restored (%s): put the old one there, then approve", x.Name, x.Why)}
+		}
+	}
+	return nil
 }
 
 // stillNeeded tells whether somebody other than we has used the new key lately: it may still be in a consumer's memory. A
@@ -99,8 +143,12 @@ func (t *turn) stillNeeded(ctx context.Context) *seen {
 	}
 	later := use.At.Time().Sub(r.ProbedAt)
 	theirs := later > 0 && (named(use.Service) && use.Service != "sts" || later >= useSpan)
-	if idle := t.now().Sub(use.At.Time()); theirs && idle < backIdle {
-		return &seen{event: NotYet, note: fmt.Sprintf("the new key was used %s: it goes when nobody used it for %s", useText(use), backIdle), next: backIdle - idle}
+	limit := backIdle
+	if r.ProvenBy != "" { // its consumer may keep it in memory as long as it kept the old one
+		limit = max(r.Terms.Settling, r.Gap)
+	}
+	if idle := t.now().Sub(use.At.Time()); theirs && idle < limit {
+		return &seen{event: NotYet, note: fmt.Sprintf("the new key was used %s: it goes when nobody used it for %s", useText(use), span(limit)), next: limit - idle}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 type Order struct {
 	ID      string // of the rotation to begin
 	User    string
+	UserID  string // unique id that the user must have; empty: any
 	KeyID   string // the key to replace; empty: the user's only active one
 	First   bool   // make a key that replaces none, as somebody asked for
 	Reason  string
@@ -79,6 +80,9 @@ func (e *Engine) survey(ctx context.Context, r *Rotation, o Order) error {
 	keys, err := e.Account.Keys(ctx, o.User)
 	if err != nil {
 		return err
+	}
+	if o.UserID != "" && o.UserID != u.ID {
+		return &Refusal{Why: fmt.Sprintf("user %q was made again: its unique id is %s, not %s", o.User, u.ID, o.UserID), Widen: "ask or plan anew"}
 	}
 	r.ARN, r.UserID, r.User = u.ARN, u.ID, u.Name
 	var active []fact.Key

@@ -61,6 +61,9 @@ type Sealer interface {
 	OpenPair(sealed []byte) (fact.Pair, error)
 }
 
+// Taker is a Courier whose target belongs to a person from the delivery on: whether it still holds the pair says nothing.
+type Taker interface{ Taken() }
+
 // Forgetter is a Courier that keeps something for Restore, and can do without it once a rotation is over.
 type Forgetter interface {
 	Forget(ctx context.Context, id string) error
@@ -81,6 +84,9 @@ type Engine struct {
 	Told func(ctx context.Context, r *Rotation) (bool, error)
 	// Moved hears of every edge that was taken; may be nil.
 	Moved func(r *Rotation, e Event)
+
+	// Skew is how far AWS's clock is ahead of this machine's, as its last answer said; nil: not known.
+	Skew func() (time.Duration, bool)
 
 	Now  func() time.Time
 	Wait func(ctx context.Context, d time.Duration) error
@@ -122,7 +128,7 @@ func (e *Engine) now() time.Time { return e.Now().UTC().Truncate(time.Microsecon
 // fine. What goes wrong with the account is in the rotation, not in the error.
 func (e *Engine) Tick(ctx context.Context, id string) (*Rotation, error) {
 	for range mostTurns {
-		r, err := e.Ledger.Load(ctx, id)
+		r, err := e.loadOurs(ctx, id)
 		if err != nil || r.State.Over() || r.NextAt.After(e.now()) || ctx.Err() != nil {
 			return r, err
 		}
@@ -131,6 +137,18 @@ func (e *Engine) Tick(ctx context.Context, id string) (*Rotation, error) {
 		}
 	}
 	return nil, fmt.Errorf("rotation %s does not come to rest", id)
+}
+
+// loadOurs is the rotation, if it is of the account that the credentials reach: in another one its user would look gone.
+func (e *Engine) loadOurs(ctx context.Context, id string) (*Rotation, error) {
+	r, err := e.Ledger.Load(ctx, id)
+	if err == nil && r.Account != e.Caller.Account.ID {
+		return nil, &Refusal{
+			Why:   fmt.Sprintf("rotation %s is of account %s, the credentials reach account %s", r.ID, r.Account, e.Caller.Account.ID),
+			Widen: "use credentials of that account: --rotate-profile, --rotate-role",
+		}
+	}
+	return r, err
 }
 
 // TickDue ticks what is due, at most limit rotations, and tells how many there were. A rotation that another runner was
@@ -194,12 +212,15 @@ func (t *turn) take(ctx context.Context, edge Edge, found seen) error {
 	}
 	now := t.now()
 	switch found.event {
-	case NotYet, Unreadable, Lacking, Moved, UserGone: // what became of an act under way is as unknown as before
+	case NotYet, Unreadable, Lacking, Moved, UserGone, Permitted, Approve: // what became of an act under way is as unknown as before
 	default:
 		r.Intent, r.IntentAt = None, time.Time{}
 	}
+	why := r.Why
 	r.State, r.Why = to, ""
 	switch {
+	case to == from && (to == Held || to == Conflict):
+		r.Why = why // what a person has to know, not that looking was in vain
 	case to.Waiting() && from != to:
 		r.Resume, r.Why = from, found.note
 	case to.Waiting() || found.event == NotYet || found.event == Unreadable:
@@ -207,9 +228,12 @@ func (t *turn) take(ctx context.Context, edge Edge, found seen) error {
 	default:
 		r.Resume = ""
 	}
-	if to == from {
+	switch {
+	case to == from:
 		r.Tries++
-	} else {
+	case to == Blocked || from == Blocked: // the limit goes on
+		r.Tries = 0
+	default:
 		r.Tries, r.EnteredAt = 0, now
 	}
 	if to.Over() || to == Proving && from != Proving {

@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,11 +24,20 @@ const keyQuota = 2
 func (t *turn) requested(ctx context.Context, w *world) (seen, error) {
 	if len(w.keys) >= keyQuota {
 		return seen{event: SlotsFull, note: fmt.Sprintf(
-			"the user has %d keys and may have %d: remove one that nobody needs as a step of its own (keyreeve plan), then approve",
+			"the user has %d keys and may have %d: cancel, let keyreeve plan remove one that nobody needs, and start again",
 			len(w.keys), keyQuota)}, nil
 	}
 	if young := setUp - t.now().Sub(w.user.Created.Time()); t.r.First() && young > 0 {
 		return seen{event: NotYet, note: "the user was made just now: a key that is made with it looks like one that nobody asked for", next: young}, nil
+	}
+	// A secret that cannot be sealed would be lost with its key.
+	trial := fact.Pair{KeyID: "trial", Secret: fact.NewSecret("trial")}
+	sealed, err := t.Sealer.SealPair(trial)
+	if err == nil {
+		_, err = t.Sealer.OpenPair(sealed)
+	}
+	if err != nil {
+		return seen{event: NotYet, note: "secrets cannot be sealed: " + err.Error(), next: t.pause()}, nil
 	}
 	t.r.Before = nil
 	for i := range w.keys {
@@ -63,6 +73,8 @@ func (t *turn) creating(ctx context.Context, w *world) (seen, error) {
 	}
 	r.New = KeyRecord{ID: pair.KeyID, Active: true}
 	r.Sealed = sealed
+	digest := pair.Digest()
+	r.Digest = hex.EncodeToString(digest[:])
 	for i := range r.Targets {
 		r.Targets[i] = Target{Name: r.Targets[i].Name, Kind: r.Targets[i].Kind, Where: r.Targets[i].Where, State: Pending}
 	}
@@ -195,11 +207,9 @@ func (t *turn) deliver(ctx context.Context, p fact.Pair, x *Target) (*seen, erro
 	if err != nil {
 		return &seen{event: NotYet, note: fmt.Sprintf("target %s: %v", x.Name, err), next: t.pause()}, nil
 	}
-	if x.State == Pending {
-		x.State = Put
-		if err := t.intend(ctx, Deliver, "to "+x.Where); err != nil {
-			return nil, err
-		}
+	x.State = Put
+	if err := t.intend(ctx, Deliver, "to "+x.Where); err != nil { // each time: nobody backs out in the middle of it
+		return nil, err
 	}
 	receipt, err := c.Deliver(ctx, t.r.ID, p, x.Receipt)
 	if len(receipt) > 0 {
@@ -256,7 +266,7 @@ func (t *turn) probing(ctx context.Context, _ *world) (seen, error) {
 			return seen{event: NotYet, note: fmt.Sprintf("answered %d of %d times", r.Answers, answers), next: answerPause}, nil
 		}
 	}
-	if found := t.stillHeld(ctx, p.Digest()); found != nil {
+	if found := t.stillHeld(ctx); found != nil {
 		return *found, nil
 	}
 	if r.First() {
@@ -266,14 +276,10 @@ func (t *turn) probing(ctx context.Context, _ *world) (seen, error) {
 }
 
 // stillHeld reads every target back; a result means that one could not be read, or holds something else by now.
-func (t *turn) stillHeld(ctx context.Context, digest [32]byte) *seen {
+func (t *turn) stillHeld(ctx context.Context) *seen {
 	for i := range t.r.Targets {
 		x := &t.r.Targets[i]
-		c, err := t.Courier(t.r, x)
-		holds := false
-		if err == nil {
-			holds, err = c.ReadBack(ctx, t.r.ID, digest, x.Receipt)
-		}
+		holds, err := t.holds(ctx, x)
 		if err != nil {
 			found := t.trouble(fmt.Errorf("target %s: %w", x.Name, err))
 			return &found
@@ -283,6 +289,22 @@ func (t *turn) stillHeld(ctx context.Context, digest [32]byte) *seen {
 		}
 	}
 	return nil
+}
+
+// holds tells whether the target holds the new pair.
+func (t *turn) holds(ctx context.Context, x *Target) (bool, error) {
+	var digest [32]byte
+	if b, err := hex.DecodeString(t.r.Digest); err != nil || copy(digest[:], b) != len(digest) {
+		return false, fmt.Errorf("the digest of the new key on record is %q", t.r.Digest)
+	}
+	c, err := t.Courier(t.r, x)
+	if err != nil {
+		return false, err
+	}
+	if _, taken := c.(Taker); taken && t.r.State != Probing {
+		return true, nil
+	}
+	return c.ReadBack(ctx, t.r.ID, digest, x.Receipt)
 }
 
 // proving waits until the consumer has used the new key. Our own probes show up as uses too: only one that is later than the
@@ -362,6 +384,9 @@ func (t *turn) deactivating(ctx context.Context, w *world) (seen, error) {
 			return seen{event: NotYet, note: "the notice of the deactivation was not delivered", next: t.pause()}, nil
 		}
 	}
+	if found := t.sure(ctx); found != nil {
+		return *found, nil
+	}
 	if err := t.intend(ctx, Deactivate, "key "+r.Old.ID); err != nil {
 		return seen{}, err
 	}
@@ -369,6 +394,19 @@ func (t *turn) deactivating(ctx context.Context, w *world) (seen, error) {
 		return *found, nil
 	}
 	return t.inert(), nil
+}
+
+// mostSkew is how far our clock may be off AWS's before a time measured by it says nothing.
+const mostSkew = 4 * time.Minute
+
+// sure makes sure, right before the old key is touched, that the targets hold the new one and that the clock can be trusted.
+func (t *turn) sure(ctx context.Context) *seen {
+	if t.Skew != nil {
+		if skew, ok := t.Skew(); ok && skew.Abs() > mostSkew {
+			return &seen{event: Unreadable, note: fmt.Sprintf("this machine's clock is %s off AWS's", skew.Abs().Round(time.Second)), next: t.pause()}
+		}
+	}
+	return t.stillHeld(ctx)
 }
 
 // ours tells whether keyreeve runs with the old key, or may do so.
@@ -444,6 +482,9 @@ func (t *turn) deleting(ctx context.Context, w *world) (seen, error) {
 		return gone, nil
 	}
 	if found := t.usedAgain(ctx); found != nil {
+		return *found, nil
+	}
+	if found := t.sure(ctx); found != nil {
 		return *found, nil
 	}
 	if err := t.intend(ctx, Delete, "key "+r.Old.ID); err != nil {

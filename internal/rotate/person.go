@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Refusal says why a rotation does not take what a person asked of it.
@@ -18,7 +19,7 @@ func (r *Refusal) Hint() string { return r.Widen }
 
 // load is the rotation, if no runner is at an act of it.
 func (e *Engine) load(ctx context.Context, id string) (*Rotation, error) {
-	r, err := e.Ledger.Load(ctx, id)
+	r, err := e.loadOurs(ctx, id)
 	if err == nil && r.Intent != None && r.NextAt.After(e.now()) && r.NextAt.Equal(r.IntentAt.Add(e.actTime())) { // not yet answered
 		return r, &Refusal{
 			Why:   fmt.Sprintf("somebody is about to %s of rotation %s, or was killed over it", r.Intent, r.ID),
@@ -73,11 +74,11 @@ func (e *Engine) Approve(ctx context.Context, id, by string) (*Rotation, error) 
 // the old key that are known by now, after which the quiet period begins anew. It says why it cannot be.
 func (t *turn) rebase(ctx context.Context, w *world) string {
 	r := t.r
-	t.r.Others = nil
-	for i := range w.keys {
-		if k := &w.keys[i]; k.ID != r.Old.ID && k.ID != r.New.ID {
-			r.Others = append(r.Others, KeyRecord{ID: k.ID, Active: k.Active, Created: k.Created.Time()})
-		}
+	t.adopt(w)
+	if w.old == nil && !r.First() && w.new != nil && w.new.Active && r.Sealed == nil {
+		// Somebody else deleted the old key, and every target holds the new one: what is left is to say so.
+		r.Resume, r.Intent = Deleting, Delete
+		return ""
 	}
 	back := r.State
 	r.State = r.Resume
@@ -108,27 +109,56 @@ func (e *Engine) Cancel(ctx context.Context, id, by string) (*Rotation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if making(r) && !r.State.Waiting() {
+		// Whether a key was made is found out first, by one look and nothing more.
+		if !r.NextAt.After(e.now()) {
+			if err := e.turn(ctx, r); err != nil {
+				return r, err
+			}
+		}
+		if r, err = e.load(ctx, id); err != nil {
+			return r, err
+		}
+		if making(r) && !r.State.Waiting() {
+			return r, &Refusal{Why: "whether the new key was made is not known yet: " + r.Why, Widen: "try again after " + stamp(r.NextAt)}
+		}
+	}
 	edge, ok := Next(r.State, Cancel)
 	if !ok {
 		return r, &Refusal{Why: fmt.Sprintf("rotation %s is %s: it cannot be backed out of any more", r.ID, r.State)}
 	}
 	t := &turn{Engine: e, r: r}
-	if r.Intent == Create || r.Intent == DropOrphan {
-		// Whether a key was made is not known: that is found out first.
-		if _, err := e.Tick(ctx, id); err != nil {
-			return r, err
+	note := "by " + by
+	if making(r) { // a person has seen the conflict, and decides: keys that nobody knows are somebody's
+		w, found := t.read(ctx)
+		if found != nil {
+			return r, &Refusal{Why: found.note, Widen: "what cannot be read cannot be backed out of"}
 		}
-		if r, err = e.Ledger.Load(ctx, id); err != nil || r.Intent == Create || r.Intent == DropOrphan {
-			return r, errOr(err, &Refusal{Why: "whether the new key was made is not known yet", Widen: "try again in a minute"})
+		for _, k := range t.adopt(w) {
+			note += "; key " + k + " stays: nobody knows whose it is"
 		}
-		t.r = r
 	}
-	return r, t.take(ctx, edge, seen{event: Cancel, note: "by " + by})
+	r.ApprovedBy = "" // what was approved before was not this
+	return r, t.take(ctx, edge, seen{event: Cancel, note: note})
 }
 
-func errOr(err error, or *Refusal) error {
-	if err != nil {
-		return err
+// making tells whether a key may have been made of which there is no record.
+func making(r *Rotation) bool { return r.Intent == Create || r.Intent == DropOrphan }
+
+// adopt takes all keys but the old and the new one for others of the user's, and tells which are new among them.
+func (t *turn) adopt(w *world) []string {
+	var strange []string
+	var others []KeyRecord
+	for i := range w.keys {
+		k := &w.keys[i]
+		if k.ID == t.r.Old.ID || k.ID == t.r.New.ID {
+			continue
+		}
+		if !slices.ContainsFunc(t.r.Others, func(o KeyRecord) bool { return o.ID == k.ID }) {
+			strange = append(strange, k.ID)
+		}
+		others = append(others, KeyRecord{ID: k.ID, Active: k.Active, Created: k.Created.Time()})
 	}
-	return or
+	t.r.Others = others
+	return strange
 }

@@ -402,7 +402,14 @@ func TestCancel_marksWhatCannotBeRestored(t *testing.T) {
 	s.place.set(func() { s.place.restore = fmt.Errorf("version 7 is not ours: %w", fact.ErrMoved) })
 	_, err := s.engine.Cancel(s.ctx, id, "arn:ana")
 	s.must(err)
-	r := s.untilWith(id, rotate.Cancelled, func() error { return nil })
+	r := s.untilWith(id, rotate.Held, func() error { return nil })
+	if _, there := s.keys()[r.New.ID]; !there || !strings.Contains(r.Why, "put the old one there") {
+		t.Fatalf("the new key went while its target holds it: %s", r.Why)
+	}
+	s.place.set(func() { s.place.pair = s.place.before })
+	_, err = s.engine.Approve(s.ctx, id, "arn:ana")
+	s.must(err)
+	r = s.untilWith(id, rotate.Cancelled, func() error { return nil })
 	if r.Targets[0].State != rotate.Marked || !strings.Contains(r.Targets[0].Why, "version 7") {
 		t.Errorf("%+v", r.Targets[0])
 	}
@@ -499,3 +506,111 @@ func TestTick_leavesAnActUnderWayAlone(t *testing.T) {
 		t.Errorf("after the act must be over it is %s, with %d writes more", r.State, len(s.account.Writes())-writes)
 	}
 }
+
+func TestRotation_credentialsOfAnotherAccountMoveNothing(t *testing.T) {
+	s := newStage(t)
+	id := s.begin(rotate.Terms{})
+	s.until(id, rotate.Proving)
+	s.engine.Caller.Account.ID = "999900001111"
+	by := func(f func(id string) error) {
+		t.Helper()
+		var r *rotate.Refusal
+		if err := f(id); !errors.As(err, &r) || !strings.Contains(r.Why, "999900001111") {
+			t.Errorf("%v", err)
+		}
+	}
+	by(func(id string) error { _, err := s.engine.Tick(s.ctx, id); return err })
+	by(func(id string) error { _, err := s.engine.Cancel(s.ctx, id, "x"); return err })
+	by(func(id string) error { _, err := s.engine.Approve(s.ctx, id, "x"); return err })
+	by(func(id string) error { _, err := s.engine.Confirm(s.ctx, id, "x"); return err })
+	s.engine.Caller.Account.ID = account
+	s.until(id, rotate.Done)
+}
+
+func TestRotation_targetThatHoldsTheOldKeyAgainIsAConflictBeforeTheOldKeyGoes(t *testing.T) {
+	for _, at := range []rotate.State{rotate.Deactivating, rotate.Quiet} {
+		t.Run(string(at), func(t *testing.T) {
+			s := newStage(t)
+			id := s.begin(rotate.Terms{})
+			s.until(id, at)
+			s.place.set(func() { s.place.pair = fact.Pair{KeyID: oldKey, Secret: fact.NewSecret("old")} })
+			for range 24 * 9 { // nobody uses anything
+				s.later(time.Hour)
+				if r := s.tick(id); r.State == rotate.Conflict {
+					if _, there := s.keys()[oldKey]; !there {
+						t.Error("the old key is deleted")
+					}
+					return
+				}
+			}
+			t.Error("nobody noticed")
+		})
+	}
+}
+
+func TestRotation_oldKeyDeletedBySomebodyWhileQuietIsDoneOnceApproved(t *testing.T) {
+	s := newStage(t)
+	id := s.begin(rotate.Terms{})
+	s.until(id, rotate.Quiet)
+	s.must(s.account.DeleteKey(user, oldKey))
+	s.later(day)
+	if r := s.tick(id); r.State != rotate.Conflict {
+		t.Fatalf("%s", r.State)
+	}
+	_, err := s.engine.Approve(s.ctx, id, "arn:ana")
+	s.must(err)
+	s.until(id, rotate.Done)
+}
+
+// Blocked between the creation and its record, the rotation still knows that a key of its own may stand there.
+func TestRotation_blockedOverACreationStillFindsItsOrphan(t *testing.T) {
+	s := newStage(t)
+	s.cloud.Inject(fakeaws.Fault{Kind: fakeaws.ErrorAfter, Action: "iam:CreateAccessKey", Times: 1})
+	id := s.begin(rotate.Terms{})
+	s.tick(id)
+	s.cloud.Inject(fakeaws.Fault{Kind: fakeaws.Deny, Action: "iam:GetUser", Times: 2})
+	s.later(time.Minute)
+	if r := s.tick(id); r.State != rotate.Blocked {
+		t.Fatalf("%s", r.State)
+	}
+	r := s.until(id, rotate.Done)
+	if got := s.keys(); len(got) != 1 || !got[r.New.ID] {
+		t.Errorf("keys at the end: %v", got)
+	}
+}
+
+func TestCancel_ofADeliveryThatLeftNoReceiptComesToAnEnd(t *testing.T) {
+	s := newStage(t)
+	s.place.set(func() { s.place.deliver = errors.New("connection refused") })
+	before := fmt.Sprint(s.keys())
+	id := s.begin(rotate.Terms{})
+	s.until(id, rotate.Delivering)
+	s.later(time.Hour)
+	s.tick(id)
+	s.place.set(func() { s.place.restore = errors.New("no receipt") })
+	_, err := s.engine.Cancel(s.ctx, id, "arn:ana")
+	s.must(err)
+	s.until(id, rotate.Cancelled)
+	if got := fmt.Sprint(s.keys()); got != before {
+		t.Errorf("keys %s, before %s", got, before)
+	}
+}
+
+func TestRotation_noKeyIsMadeWhoseSecretCannotBeSealed(t *testing.T) {
+	s := newStage(t)
+	s.engine.Sealer = broken{}
+	id := s.begin(rotate.Terms{})
+	for range 50 {
+		s.later(time.Hour)
+		if r := s.tick(id); r.State != rotate.Requested || r.Why == "" {
+			t.Fatalf("%s: %s", r.State, r.Why)
+		}
+	}
+	if len(s.account.Writes()) > 0 {
+		t.Errorf("writes: %+v", s.account.Writes())
+	}
+}
+
+type broken struct{ open }
+
+func (broken) SealPair(fact.Pair) ([]byte, error) { return nil, errors.New("no space left on device") }

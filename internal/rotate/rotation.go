@@ -135,6 +135,7 @@ type Rotation struct {
 	Others []KeyRecord
 	Before []string
 
+	Digest  string // of the new pair, in hex: by it a target is read back when the secret is gone; empty until it is made
 	Sealed  []byte // the new secret, sealed; nil until it is made and from when every target has read back
 	Targets []Target
 

@@ -79,6 +79,7 @@ func Edges() []Edge {
 		{Deleting, UsedAgain, Held},
 		{BackingOut, BackedOut, Cancelled},
 		{BackingOut, NotYet, BackingOut},
+		{BackingOut, TooLong, Held},
 		{Blocked, Permitted, ToResume},
 		{Blocked, NotYet, Blocked},
 		{Held, Approve, ToResume},

@@ -38,6 +38,7 @@ type body struct {
 	EnteredAt     string       `json:"entered_at"`
 	Tries         int          `json:"tries"`
 	Answers       int          `json:"answers"`
+	Digest        string       `json:"digest"`
 	ProbedAt      string       `json:"probed_at"`
 	ProvenBy      string       `json:"proven_by"`
 	ConfirmedBy   string       `json:"confirmed_by"`
@@ -83,7 +84,7 @@ func encode(r *rotate.Rotation) (string, error) {
 		Terms: bodyTerms{
 			t.Mode, t.Settling.String(), t.Quiet.String(), t.Delivery.String(), t.Probe.String(), t.Proof.String(), t.Unproven,
 		},
-		Old: encodeKey(&r.Old), Before: r.Before, EnteredAt: stamp(r.EnteredAt), Tries: r.Tries, Answers: r.Answers,
+		Old: encodeKey(&r.Old), Before: r.Before, EnteredAt: stamp(r.EnteredAt), Tries: r.Tries, Answers: r.Answers, Digest: r.Digest,
 		ProbedAt: stamp(r.ProbedAt), ProvenBy: r.ProvenBy, ConfirmedBy: r.ConfirmedBy, ApprovedBy: r.ApprovedBy,
 		DeactivatedAt: stamp(r.DeactivatedAt), DueAt: stamp(r.DueAt), Gap: r.Gap.String(),
 	}
@@ -134,6 +135,7 @@ func decode(text string, r *rotate.Rotation) error {
 			Name: t.Name, Kind: t.Kind, Where: t.Where, State: t.State, Receipt: t.Receipt, Why: t.Why, Tries: t.Tries,
 		})
 	}
+	r.Digest = b.Digest
 	r.EnteredAt, r.Tries, r.Answers, r.ProbedAt = rd.at(b.EnteredAt), b.Tries, b.Answers, rd.at(b.ProbedAt)
 	r.ProvenBy, r.ConfirmedBy, r.ApprovedBy = b.ProvenBy, b.ConfirmedBy, b.ApprovedBy
 	r.DeactivatedAt, r.DueAt, r.Gap = rd.at(b.DeactivatedAt), rd.at(b.DueAt), rd.span(b.Gap)
