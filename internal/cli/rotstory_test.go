@@ -236,7 +236,7 @@ func (s *rotationStory) rotation(ts *testscript.TestScript, args []string) error
 func (s *rotationStory) shows(ts *testscript.TestScript, args []string) error {
 	code, text, told, err := s.keyreeve(ts, "rotate", "show", args[0], "-o", "json")
 	if err != nil || code != 0 {
-		return fmt.Errorf("exit code %d, %v\n%s", code, err, told)
+		return fmt.Errorf("exit code %d, %w\n%s", code, errors.Join(err), told)
 	}
 	var r struct{ State, Why string }
 	if err := json.Unmarshal([]byte(text), &r); err != nil {

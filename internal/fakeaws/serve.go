@@ -203,7 +203,7 @@ func (c *Cloud) caller(keyID, action string) (caller, error) {
 		if a.extra[keyID] {
 			return caller{account: a, keyID: keyID, limited: keyID}, nil
 		}
-		if u := a.owner(keyID); u != nil && u.key(keyID).active {
+		if u := a.owner(keyID); u != nil && u.key(keyID).active && !c.now.Before(u.key(keyID).created.Add(c.switches.KeyLag)) {
 			u.key(keyID).use(use{c.now, service, "us-east-1"})
 			return caller{account: a, user: u, keyID: keyID}, nil
 		}
