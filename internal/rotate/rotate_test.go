@@ -345,7 +345,7 @@ func TestRotation_noticeNotDeliveredHoldsTheDeactivationBack(t *testing.T) {
 func TestRotation_targetOverwrittenBeforeTheProofIsAConflict(t *testing.T) {
 	s := newStage(t)
 	id := s.begin(rotate.Terms{})
-	s.tick(id)
+	s.until(id, rotate.Probing)
 	s.place.set(func() { s.place.pair = fact.Pair{KeyID: "AKIAOTHER"} })
 	for range 20 {
 		s.later(5 * time.Second)
