@@ -162,6 +162,20 @@ func (a *app) requestsCommand() *cobra.Command {
 	return c
 }
 
+// reconcile tells of an approved request what its rotation came to, where another process moved that on.
+func reconcile(ctx context.Context, ledger *store.Ledger, q *rotate.Request) {
+	if q.State != rotate.RequestApproved {
+		return
+	}
+	switch r, err := ledger.Load(ctx, q.ID); {
+	case err != nil: // not begun yet
+	case r.State == rotate.Done:
+		q.State, q.KeyID = rotate.RequestMade, r.New.ID
+	case r.State.Over():
+		q.State, q.Why = rotate.RequestFailed, "the rotation is "+string(r.State)
+	}
+}
+
 // requestLine is a request in `requests -o json`.
 type requestLine struct {
 	ID           string `json:"id"`
@@ -192,11 +206,13 @@ func (a *app) listRequests(ctx context.Context, format string, state rotate.Requ
 	}
 	if db != nil {
 		defer func() { _ = db.Close() }()
-		found, err := db.Ledger(store.Origin{}).Requests(ctx, state)
+		ledger := db.Ledger(store.Origin{})
+		found, err := ledger.Requests(ctx, state)
 		if err != nil {
 			return err
 		}
 		for _, q := range found {
+			reconcile(ctx, ledger, &q)
 			lines = append(lines, requestLine{
 				q.ID, string(q.State), q.Account, q.User, q.Reason, q.SecondReason, q.Destination, q.AskedBy,
 				q.AskedAt.UTC().Format(time.RFC3339), q.DecidedBy, q.Why, q.KeyID,

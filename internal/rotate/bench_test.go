@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -61,6 +62,13 @@ func BenchmarkTick(b *testing.B) {
 		Account: still{}, Ledger: ledger, Uses: ledger, Sealer: open{}, Caller: fact.Caller{Account: fact.Account{ID: account}},
 		Now: func() time.Time { return now },
 	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
 	b.ResetTimer()
 	for i := 0; b.Loop(); i++ {
 		if i%inFlight == 0 {
@@ -74,4 +82,6 @@ func BenchmarkTick(b *testing.B) {
 			b.Fatal(r, err)
 		}
 	}
+	b.StopTimer()
+	b.ReportMetric(float64(int64(heap())-int64(before)), "B-heap-growth")
 }

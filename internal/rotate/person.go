@@ -129,10 +129,13 @@ func (e *Engine) Cancel(ctx context.Context, id, by string) (*Rotation, error) {
 	}
 	t := &turn{Engine: e, r: r}
 	note := "by " + by
-	if making(r) { // a person has seen the conflict, and decides: keys that nobody knows are somebody's
+	if r.State == Conflict || making(r) { // a person has seen it, and decides: keys that nobody knows are somebody's
 		w, found := t.read(ctx)
-		if found != nil {
+		switch {
+		case found != nil:
 			return r, &Refusal{Why: found.note, Widen: "what cannot be read cannot be backed out of"}
+		case w.old == nil && !r.First():
+			return r, &Refusal{Why: fmt.Sprintf("the old key %s is gone: nothing can bring it back", r.Old.ID), Widen: "keyreeve rotate approve " + r.ID + ", once the targets hold a key that works"}
 		}
 		for _, k := range t.adopt(w) {
 			note += "; key " + k + " stays: nobody knows whose it is"

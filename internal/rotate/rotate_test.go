@@ -357,13 +357,27 @@ func TestRotation_targetOverwrittenBeforeTheProofIsAConflict(t *testing.T) {
 }
 
 func TestCancel_fromEveryStateLeavesTheAccountAsItWasFound(t *testing.T) {
-	for _, at := range []rotate.State{rotate.Requested, rotate.Delivering, rotate.Probing, rotate.Proving, rotate.Deactivating, rotate.Quiet, rotate.Held, rotate.Blocked} {
+	for _, at := range []rotate.State{
+		rotate.Requested, rotate.Creating, rotate.Delivering, rotate.Probing, rotate.Proving, rotate.Deactivating, rotate.Quiet, rotate.Held,
+		rotate.Blocked, rotate.Conflict,
+	} {
 		t.Run(string(at), func(t *testing.T) {
 			s := newStage(t)
 			before, held := fmt.Sprint(s.keys()), s.place.now().KeyID
 			id := s.begin(rotate.Terms{})
 			switch at {
 			case rotate.Requested:
+			case rotate.Creating: // the answer is lost; the key that was made is found, and goes once no use of it can have shown
+				s.cloud.Inject(fakeaws.Fault{Kind: fakeaws.ErrorAfter, Action: "iam:CreateAccessKey", Times: 1})
+				s.tick(id)
+				s.later(time.Hour)
+			case rotate.Conflict:
+				s.until(id, rotate.Deactivating)
+				s.must(s.account.SetActive(user, oldKey, false)) // by somebody else
+				s.later(7 * time.Hour)
+				if r := s.tick(id); r.State != rotate.Conflict {
+					t.Fatalf("%s", r.State)
+				}
 			case rotate.Delivering:
 				s.place.set(func() { s.place.deliver, s.place.half = errors.New("connection reset"), true })
 				s.until(id, at)
@@ -614,3 +628,53 @@ func TestRotation_noKeyIsMadeWhoseSecretCannotBeSealed(t *testing.T) {
 type broken struct{ open }
 
 func (broken) SealPair(fact.Pair) ([]byte, error) { return nil, errors.New("no space left on device") }
+
+func TestCancel_ofAConflictLeavesStrangeKeysAlone(t *testing.T) {
+	s := newStage(t)
+	id := s.begin(rotate.Terms{})
+	r := s.until(id, rotate.Proving)
+	strange, err := s.account.AddKey(user, fakeaws.Key{})
+	s.must(err)
+	s.later(time.Hour)
+	if r = s.tick(id); r.State != rotate.Conflict {
+		t.Fatalf("%s", r.State)
+	}
+	_, err = s.engine.Cancel(s.ctx, id, "arn:ana")
+	s.must(err)
+	s.until(id, rotate.Cancelled)
+	if got := s.keys(); len(got) != 2 || !got[oldKey] || !got[strange] {
+		t.Errorf("keys: %v", got)
+	}
+}
+
+func TestCancel_isRefusedWhenTheOldKeyIsGone(t *testing.T) {
+	s := newStage(t)
+	id := s.begin(rotate.Terms{})
+	s.until(id, rotate.Quiet)
+	s.must(s.account.DeleteKey(user, oldKey))
+	s.later(day)
+	s.tick(id)
+	_, err := s.engine.Cancel(s.ctx, id, "arn:ana")
+	var r *rotate.Refusal
+	if !errors.As(err, &r) || r.Widen == "" {
+		t.Errorf("Cancel: %v", err)
+	}
+}
+
+func TestRotation_clockThatIsOffTakesNothingAway(t *testing.T) {
+	s := newStage(t)
+	id := s.begin(rotate.Terms{})
+	s.until(id, rotate.Quiet)
+	skew := 9 * day
+	s.engine.Skew = func() (time.Duration, bool) { return skew, true }
+	s.later(8 * day)
+	for range 24 {
+		s.later(time.Hour)
+		s.tick(id)
+	}
+	if _, there := s.keys()[oldKey]; !there {
+		t.Fatal("the old key was deleted by a clock that is off")
+	}
+	skew = 0
+	s.until(id, rotate.Done)
+}
