@@ -249,10 +249,13 @@ func (t *turn) take(ctx context.Context, edge Edge, found seen) error {
 		events = append(events, event) // looking in vain is no news
 	}
 	r.ChangedAt = now
+	if to == Done { // the old key is gone: what would restore it is of no use, also to whoever finds it
+		t.forget(ctx)
+	}
 	if err := t.Ledger.Save(ctx, r, events...); err != nil {
 		return err
 	}
-	if to.Over() {
+	if to.Over() && to != Done {
 		t.forget(ctx)
 	}
 	if t.Moved != nil && from != to {
