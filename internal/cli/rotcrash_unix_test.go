@@ -71,7 +71,7 @@ func TestCrash_rotationEndsWholeWhateverMomentItIsKilledAt(t *testing.T) {
 	}
 	scenes := rotScenes()
 	c.each(scenes, true)
-	for round := 0; !t.Failed() && (c.kills < c.least || c.whole && (len(c.open()) > 0 || c.random < c.least/4)); round++ {
+	for round := 0; !t.Failed() && (c.kills < c.least || c.whole && (len(c.open()) > 0 || c.random < c.least)); round++ {
 		if round == 200 {
 			t.Errorf("never reached: %v", c.open())
 		}
@@ -134,7 +134,7 @@ func (c *rotCrashes) enough(s *rotScene) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	left := slices.ContainsFunc(c.open(), func(point string) bool { return strings.HasPrefix(point, s.String()+":") })
-	return c.kills >= c.least && (!c.whole || !left && c.random >= c.least/4)
+	return c.kills >= c.least && (!c.whole || !left && c.random >= c.least)
 }
 
 // play plays a scene to its end; without a kill, if it is a rehearsal.
@@ -269,7 +269,7 @@ func (c *rotCrashes) choose(where string, draw *rand.Rand) kill {
 	if p == nil {
 		return kill{after: time.Duration(1 + draw.Int64N(int64(200*time.Millisecond)))}
 	}
-	if c.whole && c.random >= c.least/4 || draw.IntN(4) > 0 {
+	if c.whole && c.random >= c.least || draw.IntN(4) > 0 {
 		var list []kill
 		for _, k := range p.points {
 			if !p.hit[k] && p.tries[k] < triesOfAPoint {
@@ -282,7 +282,7 @@ func (c *rotCrashes) choose(where string, draw *rand.Rand) kill {
 			return k
 		}
 	}
-	if c.whole && c.random >= c.least/4 || draw.IntN(3) == 0 {
+	if c.whole && c.random >= c.least || draw.IntN(3) == 0 {
 		return kill{}
 	}
 	return kill{after: time.Duration(1 + draw.Int64N(int64(p.took)))}
