@@ -632,11 +632,11 @@ func (broken) SealPair(fact.Pair) ([]byte, error) { return nil, errors.New("no s
 func TestCancel_ofAConflictLeavesStrangeKeysAlone(t *testing.T) {
 	s := newStage(t)
 	id := s.begin(rotate.Terms{})
-	r := s.until(id, rotate.Proving)
+	s.until(id, rotate.Proving)
 	strange, err := s.account.AddKey(user, fakeaws.Key{})
 	s.must(err)
 	s.later(time.Hour)
-	if r = s.tick(id); r.State != rotate.Conflict {
+	if r := s.tick(id); r.State != rotate.Conflict {
 		t.Fatalf("%s", r.State)
 	}
 	_, err = s.engine.Cancel(s.ctx, id, "arn:ana")
