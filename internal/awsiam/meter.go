@@ -66,7 +66,7 @@ func (m *meter) attachInside(stack *middleware.Stack) error {
 	return errors.Join(
 		stack.Initialize.Add(middleware.InitializeMiddlewareFunc("keyreeveFollow", follow), middleware.After),
 		stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("keyreeveAttempt", m.attempt), "ResolveEndpointV2", middleware.After),
-		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("keyreeveWhole", whole), middleware.After),
+		stack.Deserialize.Add(whole(wholeXML), middleware.After),
 	)
 }
 
@@ -161,32 +161,49 @@ func cutShort(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// whole reads an answer to its end before the SDK looks at it. The SDK takes a successful answer with an
-// empty body for a result without members, a user list without users, and does not look at all at the answer
-// to a change. Here both must be an answer to the call. AWS also words every refusal in XML, so one without
-// comes from something in between and says nothing of the account.
-func whole(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
-	out middleware.DeserializeOutput, md middleware.Metadata, err error,
-) {
-	out, md, err = next.HandleDeserialize(ctx, in)
-	response, ok := out.RawResponse.(*smithyhttp.Response)
-	if err != nil || !ok {
-		return out, md, err
-	}
-	body, err := io.ReadAll(response.Body)
-	closeErr := response.Body.Close()
-	response.Body = io.NopCloser(bytes.NewReader(body))
+// keyreeveWhole is the name of whole in a stack.
+const keyreeveWhole = "keyreeveWhole"
+
+// whole reads an answer to its end and checks it, before the SDK looks at it. The SDK takes a successful answer
+// with an empty body for a result without members, a user list without users, and does not look at all at the
+// answer to a change. Here both must be an answer to the call.
+func whole(check func(ctx context.Context, status int, body []byte) error) middleware.DeserializeMiddleware {
+	return middleware.DeserializeMiddlewareFunc(keyreeveWhole, func(
+		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+	) (out middleware.DeserializeOutput, md middleware.Metadata, err error) {
+		out, md, err = next.HandleDeserialize(ctx, in)
+		response, ok := out.RawResponse.(*smithyhttp.Response)
+		if err != nil || !ok {
+			return out, md, err
+		}
+		body, err := io.ReadAll(response.Body)
+		closeErr := response.Body.Close()
+		response.Body = io.NopCloser(bytes.NewReader(body))
+		if ctx.Err() != nil {
+			return out, md, ctx.Err()
+		}
+		if err == nil {
+			err = closeErr
+		}
+		if err == nil {
+			err = check(ctx, response.StatusCode, body)
+		}
+		if err != nil {
+			return out, md, &partial{err}
+		}
+		return out, md, nil
+	})
+}
+
+// wholeXML wants XML, and of a success the answer to the call. AWS also words every refusal in XML, so one
+// without comes from something in between and says nothing of the account.
+func wholeXML(ctx context.Context, status int, body []byte) error {
 	switch {
-	case ctx.Err() != nil:
-		return out, md, ctx.Err()
-	case err != nil:
-		return out, md, &partial{err}
-	case closeErr != nil:
-		return out, md, &partial{closeErr}
-	case response.StatusCode < 500 && !bytes.ContainsRune(body, '<'):
-		return out, md, &partial{fmt.Errorf("HTTP %d without XML", response.StatusCode)}
-	case response.StatusCode < 300 && !bytes.Contains(body, []byte("<"+awsmiddleware.GetOperationName(ctx)+"Response")):
-		return out, md, &partial{fmt.Errorf("HTTP %d with something else", response.StatusCode)}
+	case status < 500 && !bytes.ContainsRune(body, '<'):
+		return fmt.Errorf("HTTP %d without XML", status)
+	case status < 300 && !bytes.Contains(body, []byte("<"+awsmiddleware.GetOperationName(ctx)+"Response")):
+		return fmt.Errorf("HTTP %d with something else", status)
+	default:
+		return nil
 	}
-	return out, md, nil
 }

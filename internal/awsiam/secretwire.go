@@ -6,13 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 )
@@ -39,33 +37,16 @@ func (c *client) service(ctx context.Context) (aws.Config, error) {
 
 // speakJSON puts the check of a JSON answer in the place of that of an XML one.
 func speakJSON(stack *middleware.Stack) error {
-	_, err := stack.Deserialize.Swap("keyreeveWhole", middleware.DeserializeMiddlewareFunc("keyreeveWholeJSON", wholeJSON))
+	_, err := stack.Deserialize.Swap(keyreeveWhole, whole(wholeJSON))
 	return err
 }
 
-// wholeJSON is what whole is, for the services that answer in JSON.
-func wholeJSON(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
-	out middleware.DeserializeOutput, md middleware.Metadata, err error,
-) {
-	out, md, err = next.HandleDeserialize(ctx, in)
-	response, ok := out.RawResponse.(*smithyhttp.Response)
-	if err != nil || !ok {
-		return out, md, err
+// wholeJSON wants a JSON object, of a refusal too.
+func wholeJSON(_ context.Context, status int, body []byte) error {
+	if status < 500 && (!bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) || !json.Valid(body)) {
+		return fmt.Errorf("HTTP %d without a JSON object", status)
 	}
-	body, err := io.ReadAll(response.Body)
-	closeErr := response.Body.Close()
-	response.Body = io.NopCloser(bytes.NewReader(body))
-	switch {
-	case ctx.Err() != nil:
-		return out, md, ctx.Err()
-	case err != nil:
-		return out, md, &partial{err}
-	case closeErr != nil:
-		return out, md, &partial{closeErr}
-	case response.StatusCode < 500 && (!bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) || !json.Valid(body)):
-		return out, md, &partial{fmt.Errorf("HTTP %d without a JSON object", response.StatusCode)}
-	}
-	return out, md, nil
+	return nil
 }
 
 // sentence is a call of Secrets or Parameters as its errors tell of it.

@@ -93,6 +93,23 @@ func whole(id string, p fact.Pair) error {
 	return nil
 }
 
+// delivery is what every Deliver of a place of ours does around put: it refuses a pair that is none, reads the
+// receipt of an earlier try (again: there is one), and gives back that of this try, or the earlier one where put gave none.
+func delivery(id string, p fact.Pair, earlier []byte, put func(was receipt, again bool) (receipt, error)) ([]byte, error) {
+	if err := whole(id, p); err != nil {
+		return nil, err
+	}
+	was, again, err := readReceipt(earlier)
+	if err != nil {
+		return nil, err
+	}
+	out, err := put(was, again)
+	if out.Pair == "" {
+		return earlier, clean(err, p.Secret)
+	}
+	return out.encode(), clean(err, p.Secret)
+}
+
 // notPrintable is everything but the visible characters of ASCII, and those that would need quoting somewhere.
 func notPrintable(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'\\#;", r) }
 

@@ -96,18 +96,9 @@ func (c *Parameter) Preflight(ctx context.Context) error {
 
 // Deliver puts the pair, unless the parameter holds it.
 func (c *Parameter) Deliver(ctx context.Context, id string, p fact.Pair, earlier []byte) ([]byte, error) {
-	if err := whole(id, p); err != nil {
-		return nil, err
-	}
-	was, again, err := readReceipt(earlier)
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.deliver(ctx, p, was, again)
-	if out.Pair == "" {
-		return earlier, clean(err, p.Secret)
-	}
-	return out.encode(), clean(err, p.Secret)
+	return delivery(id, p, earlier, func(was receipt, again bool) (receipt, error) {
+		return c.deliver(ctx, p, was, again)
+	})
 }
 
 func (c *Parameter) deliver(ctx context.Context, p fact.Pair, was receipt, again bool) (receipt, error) {

@@ -109,22 +109,13 @@ func (c *Sealed) locked(ctx context.Context, doing string, work func() error) er
 
 // Deliver writes the sealed pair, unless it is there.
 func (c *Sealed) Deliver(ctx context.Context, id string, p fact.Pair, earlier []byte) ([]byte, error) {
-	if err := whole(id, p); err != nil {
-		return nil, err
-	}
-	was, again, err := readReceipt(earlier)
-	if err != nil {
-		return nil, err
-	}
-	out := earlier
-	err = c.locked(ctx, "deliver to", func() error {
-		r, err := c.deliver(ctx, id, p, was, again)
-		if r.Pair != "" {
-			out = r.encode()
-		}
-		return err
+	return delivery(id, p, earlier, func(was receipt, again bool) (out receipt, err error) {
+		err = c.locked(ctx, "deliver to", func() error {
+			out, err = c.deliver(ctx, id, p, was, again)
+			return err
+		})
+		return out, err
 	})
-	return out, clean(err, p.Secret)
 }
 
 func (c *Sealed) deliver(ctx context.Context, id string, p fact.Pair, was receipt, again bool) (receipt, error) {

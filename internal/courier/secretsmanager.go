@@ -110,18 +110,9 @@ func (c *SecretsManager) Preflight(ctx context.Context) error {
 
 // Deliver puts the pair and makes it current, or finishes what an attempt before it began.
 func (c *SecretsManager) Deliver(ctx context.Context, id string, p fact.Pair, earlier []byte) ([]byte, error) {
-	if err := whole(id, p); err != nil {
-		return nil, err
-	}
-	was, again, err := readReceipt(earlier)
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.deliver(ctx, id, p, was, again)
-	if out.Put == "" {
-		return earlier, clean(err, p.Secret)
-	}
-	return out.encode(), clean(err, p.Secret)
+	return delivery(id, p, earlier, func(was receipt, again bool) (receipt, error) {
+		return c.deliver(ctx, id, p, was, again)
+	})
 }
 
 func (c *SecretsManager) deliver(ctx context.Context, id string, p fact.Pair, was receipt, again bool) (receipt, error) {

@@ -1,11 +1,9 @@
 package journal
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 )
@@ -79,13 +77,8 @@ func RecordHappening(h *Happening) json.RawMessage {
 // ReadHappening is the happening that RecordHappening wrote.
 func ReadHappening(data json.RawMessage) (*Happening, error) {
 	var in happening
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
+	if err := DecodeStrict(data, &in); err != nil {
 		return nil, fmt.Errorf("no record of an event: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("no record of an event: more follows it")
 	}
 	h := &Happening{From: in.From, To: in.To, Name: in.Name, Act: in.Act}
 	if h.From == "" || h.To == "" {

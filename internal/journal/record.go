@@ -79,16 +79,24 @@ func list(texts []string) []string {
 	return texts
 }
 
+// DecodeStrict reads one JSON value that has no field unknown to into, and nothing after it.
+func DecodeStrict(data []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("more follows it")
+	}
+	return nil
+}
+
 // ReadRecord is the run that Record wrote: valid, without entries, not ended.
 func ReadRecord(data json.RawMessage) (*Run, error) {
 	var r record
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
+	if err := DecodeStrict(data, &r); err != nil {
 		return nil, fmt.Errorf("no record of a run: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("no record of a run: more follows it")
 	}
 	var errs []error
 	at := func(text string) time.Time {

@@ -20,7 +20,7 @@ func (t *turn) backingOut(ctx context.Context, w *world) (seen, error) {
 		if err := t.intend(ctx, Reactivate, "key "+r.Old.ID); err != nil {
 			return seen{}, err
 		}
-		if found := t.act(ctx, r.Old.ID, true, func() error { return t.Account.SetActive(ctx, r.User, r.Old.ID, true) }); found != nil {
+		if found := t.setActive(ctx, r.Old.ID, true); found != nil {
 			return *found, nil
 		}
 		r.Old.Active = true
@@ -141,13 +141,11 @@ func (t *turn) stillNeeded(ctx context.Context) *seen {
 	if !use.At.Known() {
 		return nil
 	}
-	later := use.At.Time().Sub(r.ProbedAt)
-	theirs := later > 0 && (named(use.Service) && use.Service != "sts" || later >= useSpan)
 	limit := backIdle
 	if r.ProvenBy != "" { // its consumer may keep it in memory as long as it kept the old one
 		limit = max(r.Terms.Settling, r.Gap)
 	}
-	if idle := t.now().Sub(use.At.Time()); theirs && idle < limit {
+	if idle := t.now().Sub(use.At.Time()); t.theirs(use) && idle < limit {
 		return &seen{event: NotYet, note: fmt.Sprintf("the new key was used %s: it goes when nobody used it for %s", useText(use), span(limit)), next: limit - idle}
 	}
 	return nil

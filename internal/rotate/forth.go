@@ -307,8 +307,14 @@ func (t *turn) holds(ctx context.Context, x *Target) (bool, error) {
 	return c.ReadBack(ctx, t.r.ID, digest, x.Receipt)
 }
 
-// proving waits until the consumer has used the new key. Our own probes show up as uses too: only one that is later than the
-// last of them, and by another service or in a later quarter of an hour, is somebody else's.
+// theirs tells whether a known use of the new key is somebody else's. Our own probes show up as uses too: only one that is
+// later than the last of them, and by another service or in a later quarter of an hour, is not ours.
+func (t *turn) theirs(use fact.Use) bool {
+	later := use.At.Time().Sub(t.r.ProbedAt)
+	return later > 0 && (named(use.Service) && use.Service != "sts" || later >= useSpan)
+}
+
+// proving waits until the consumer has used the new key.
 func (t *turn) proving(ctx context.Context, _ *world) (seen, error) {
 	r := t.r
 	if r.ConfirmedBy != "" {
@@ -324,8 +330,7 @@ func (t *turn) proving(ctx context.Context, _ *world) (seen, error) {
 	}
 	if use.At.Known() {
 		r.New.LastUsed = use.At.Time()
-		later := use.At.Time().Sub(r.ProbedAt)
-		if later > 0 && (named(use.Service) && use.Service != "sts" || later >= useSpan) {
+		if t.theirs(use) {
 			r.ProvenBy = "used " + useText(use)
 			return seen{event: Proven, note: r.ProvenBy}, nil
 		}
@@ -390,7 +395,7 @@ func (t *turn) deactivating(ctx context.Context, w *world) (seen, error) {
 	if err := t.intend(ctx, Deactivate, "key "+r.Old.ID); err != nil {
 		return seen{}, err
 	}
-	if found := t.act(ctx, r.Old.ID, false, func() error { return t.Account.SetActive(ctx, r.User, r.Old.ID, false) }); found != nil {
+	if found := t.setActive(ctx, r.Old.ID, false); found != nil {
 		return *found, nil
 	}
 	return t.inert(), nil
@@ -422,24 +427,27 @@ func (t *turn) inert() seen {
 	return seen{event: WentInert, note: "key " + t.r.Old.ID + " is inactive"}
 }
 
-// act makes a change and reads back until it shows. A result means that it does not show, or was refused.
-func (t *turn) act(ctx context.Context, keyID string, wantActive bool, call func() error) *seen {
-	err := call()
-	if err != nil && !errors.Is(err, fact.ErrUnclear) {
+// setActive makes a key active or inactive, and reads back until it shows.
+func (t *turn) setActive(ctx context.Context, keyID string, active bool) *seen {
+	if err := t.Account.SetActive(ctx, t.r.User, keyID, active); err != nil && !errors.Is(err, fact.ErrUnclear) {
 		found := t.trouble(err)
 		return &found
 	}
+	return t.readBack(ctx, fmt.Sprintf("the change of key %s does not show yet", keyID), func(keys []fact.Key) bool {
+		return slices.ContainsFunc(keys, func(k fact.Key) bool { return k.ID == keyID && k.Active == active })
+	})
+}
+
+// readBack reads the user's keys until they are as wanted, or for as long as patience lasts. A result, with the note not
+// yet, means that they are not.
+func (t *turn) readBack(ctx context.Context, notYet string, wanted func([]fact.Key) bool) *seen {
 	var waited time.Duration
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
-		keys, err := t.Account.Keys(ctx, t.r.User)
-		if err == nil {
-			i := slices.IndexFunc(keys, func(k fact.Key) bool { return k.ID == keyID })
-			if i >= 0 && keys[i].Active == wantActive {
-				return nil
-			}
+		if keys, err := t.Account.Keys(ctx, t.r.User); err == nil && wanted(keys) {
+			return nil
 		}
 		if waited >= t.patience() {
-			return &seen{event: NotYet, note: fmt.Sprintf("the change of key %s does not show yet", keyID), next: t.pause()}
+			return &seen{event: NotYet, note: notYet, next: t.pause()}
 		}
 		if err := t.Wait(ctx, pause); err != nil {
 			return &seen{event: NotYet, note: err.Error(), next: t.pause()}
@@ -503,18 +511,7 @@ func (t *turn) drop(ctx context.Context, keyID string) *seen {
 		found := t.trouble(err)
 		return &found
 	}
-	var waited time.Duration
-	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
-		keys, err := t.Account.Keys(ctx, t.r.User)
-		if err == nil && !slices.ContainsFunc(keys, func(k fact.Key) bool { return k.ID == keyID }) {
-			return nil
-		}
-		if waited >= t.patience() {
-			return &seen{event: NotYet, note: fmt.Sprintf("key %s still shows", keyID), next: t.pause()}
-		}
-		if err := t.Wait(ctx, pause); err != nil {
-			return &seen{event: NotYet, note: err.Error(), next: t.pause()}
-		}
-		waited += pause
-	}
+	return t.readBack(ctx, fmt.Sprintf("key %s still shows", keyID), func(keys []fact.Key) bool {
+		return !slices.ContainsFunc(keys, func(k fact.Key) bool { return k.ID == keyID })
+	})
 }

@@ -2,9 +2,7 @@ package store
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -110,7 +108,7 @@ func encodeKey(k *rotate.KeyRecord) bodyKey {
 // decode fills in what the body holds. Unknown fields and other versions are errors.
 func decode(text string, r *rotate.Rotation) error {
 	var b body
-	if err := strict(text, &b); err != nil {
+	if err := journal.DecodeStrict([]byte(text), &b); err != nil {
 		return err
 	}
 	if b.Version != bodyVersion {
@@ -163,19 +161,6 @@ func (r *reading) span(text string) time.Duration {
 
 func (r *reading) key(k *bodyKey) rotate.KeyRecord {
 	return rotate.KeyRecord{ID: k.ID, Active: k.Active, Created: r.at(k.Created), LastUsed: r.at(k.LastUsed)}
-}
-
-// strict reads one JSON value that has no field unknown to v, and nothing after it.
-func strict(text string, v any) error {
-	dec := json.NewDecoder(strings.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more follows the JSON")
-	}
-	return nil
 }
 
 // stamp is empty for the zero time.

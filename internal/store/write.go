@@ -126,7 +126,7 @@ type subjectRow struct {
 
 func readSubject(text string) (*journal.Rotation, error) {
 	var row subjectRow
-	if err := strict(text, &row); err != nil {
+	if err := journal.DecodeStrict([]byte(text), &row); err != nil {
 		return nil, err
 	}
 	created, err := instant(row.Created)
