@@ -18,7 +18,7 @@ const module = "github.com/keyreeve/keyreeve/"
 // strangers. ARCHITECTURE.md draws the same list.
 var floors = [][]string{
 	{"internal/fact"},
-	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/yamlfile"},
+	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/spool", "internal/yamlfile"},
 	{"internal/rule", "internal/plan", "internal/credreport/synth"},
 	{"internal/collect", "internal/apply", "internal/rotate"},
 	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws"},

@@ -35,14 +35,25 @@ func Live(ctx context.Context, r Reader, how LiveOptions, opt Options) (*finding
 	if opt.AsOf.IsZero() {
 		opt.AsOf = how.Now().UTC().Truncate(time.Second)
 	}
-	if how.Confirm && how.Evidence != fact.Live {
-		// A judge of its own: an exception counts as matched only when it covers what is reported in the end.
-		first := rule.NewJudge(opt.Ruleset, opt.Exceptions.Fresh(), fact.At(opt.AsOf))
-		if err := collect.Confirm(ctx, r, s, failing(first, s), how.Options); err != nil {
+	if how.confirms() {
+		if err := confirm(ctx, r, s, firstJudge(opt), how); err != nil {
 			return nil, err
 		}
 	}
 	return Snapshot(s, opt)
+}
+
+// confirms tells whether failing users are read again: live evidence is of now anyway.
+func (how *LiveOptions) confirms() bool { return how.Confirm && how.Evidence != fact.Live }
+
+// firstJudge judges before failing users are read again. It is one of its own: an exception counts as matched only when
+// it covers what is reported in the end.
+func firstJudge(opt Options) *rule.Judge {
+	return rule.NewJudge(opt.Ruleset, opt.Exceptions.Fresh(), fact.At(opt.AsOf))
+}
+
+func confirm(ctx context.Context, r Reader, s *fact.Snapshot, first *rule.Judge, how LiveOptions) error {
+	return collect.Confirm(ctx, r, s, failing(first, s), how.Options)
 }
 
 // Snapshot audits what was read of one account. opt.AsOf is required.
@@ -63,6 +74,7 @@ func read(ctx context.Context, r Reader, how LiveOptions) (*fact.Snapshot, error
 func (b *book) snapshot(s *fact.Snapshot) {
 	acc := &account{}
 	acc.Account, acc.Evidence, acc.Gaps = s.Account, s.Evidence, s.Gaps
+	acc.unread = !s.UsersRead && s.Evidence.MadeAt().Unknown()
 	acc.count(s.Users)
 	t := b.tally()
 	t.add(b, &s.Account, s.Evidence.Source, s.Users)
@@ -73,12 +85,12 @@ func (b *book) snapshot(s *fact.Snapshot) {
 	b.merge(acc, t)
 	b.accounts = append(b.accounts, acc)
 	if n := len(s.Gone); n == 1 {
-		b.notes = append(b.notes, fmt.Sprintf("the user %q that the evidence lists is gone by now and left out", s.Gone[0]))
+		acc.notes = append(acc.notes, fmt.Sprintf("the user %q that the evidence lists is gone by now and left out", s.Gone[0]))
 	} else if n > 1 {
-		b.notes = append(b.notes, fmt.Sprintf("%d users that the evidence lists are gone by now and left out: %s", n, shortList(s.Gone)))
+		acc.notes = append(acc.notes, fmt.Sprintf("%d users that the evidence lists are gone by now and left out: %s", n, few(quoted(s.Gone))))
 	}
 	if s.UsersRead && acc.Users == 0 {
-		b.notes = append(b.notes, accountText(s.Account)+" has no user")
+		acc.notes = append(acc.notes, accountText(s.Account)+" has no user")
 	}
 }
 
@@ -125,18 +137,10 @@ func worthReading(g *rule.Judgement) bool {
 	}
 }
 
-// shortList names the first few.
-func shortList(names []string) string {
-	const most = 5
-	out := ""
+func quoted(names []string) []string {
+	out := make([]string, len(names))
 	for i, n := range names {
-		if i == most {
-			return out + fmt.Sprintf(" and %d more", len(names)-most)
-		}
-		if i > 0 {
-			out += ", "
-		}
-		out += fmt.Sprintf("%q", n)
+		out[i] = fmt.Sprintf("%q", n)
 	}
 	return out
 }
