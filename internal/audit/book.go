@@ -156,9 +156,6 @@ func (b *book) merge(acc *account, t *tally) {
 		acc.Counts.Add(finding.Counts{
 			Fail: t.counts[i][rule.Fails], Unknown: t.counts[i][rule.Undecided], Excepted: t.excepted[i],
 		})
-		if t.counts[i][rule.Fails] > 0 && b.judge.Rules()[i].Severity.Rank() > acc.Worst.Rank() {
-			acc.Worst = b.judge.Rules()[i].Severity
-		}
 	}
 }
 

@@ -36,7 +36,6 @@ type AccountResult struct {
 	Ages       []AgeBand // active keys by age, youngest band first
 	Gaps       []fact.Gap
 	Counts     Counts
-	Worst      Severity // of what fails; empty when nothing does
 }
 
 // UnitResult sums the accounts of an organisational unit, those of the units below it included.

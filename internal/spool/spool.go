@@ -154,12 +154,12 @@ func (s *Spool) Load(account string) (snap *fact.Snapshot, err error) {
 		return nil, err
 	}
 	var w wireSnapshot
-	err = json.NewDecoder(z).Decode(&w)
-	if err == nil {
-		_, err = io.Copy(io.Discard, z) // to the checksum at the end
-	}
-	if err != nil {
+	dec := json.NewDecoder(z)
+	if err := dec.Decode(&w); err != nil {
 		return nil, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // the checksum stands at the end
+		return nil, fmt.Errorf("%s does not end where it should: %w", f.Name(), err)
 	}
 	if w.Version != version || w.Account.ID != account {
 		return nil, fmt.Errorf("%s is of version %d and about account %q", f.Name(), w.Version, w.Account.ID)
