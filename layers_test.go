@@ -19,7 +19,7 @@ const module = "github.com/keyreeve/keyreeve/"
 var floors = [][]string{
 	{"internal/fact"},
 	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/spool", "internal/yamlfile"},
-	{"internal/rule", "internal/plan", "internal/credreport/synth"},
+	{"internal/rule", "internal/plan", "internal/history", "internal/credreport/synth"},
 	{"internal/collect", "internal/apply", "internal/rotate"},
 	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws"},
 	{"internal/config"},
