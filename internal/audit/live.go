@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/collect"
@@ -23,6 +24,9 @@ type LiveOptions struct {
 	Evidence fact.Source // fact.Report or fact.Live
 	// Confirm reads the keys of failing users again; with fact.Report only, live evidence is of now anyway.
 	Confirm bool
+	// Known gives the id of a key that was read before, by its user and the second of its creation; empty where it is not known.
+	// A user all of whose failing keys are known is not read again: its findings are then as old as the report. nil: none is known.
+	Known func(user string, created fact.Time) string
 }
 
 // Live audits the account whose credentials r holds. A zero opt.AsOf is the moment at which the reading was done, to
@@ -53,7 +57,7 @@ func firstJudge(opt Options) *rule.Judge {
 }
 
 func confirm(ctx context.Context, r Reader, s *fact.Snapshot, first *rule.Judge, how LiveOptions) error {
-	return collect.Confirm(ctx, r, s, failing(first, s), how.Options)
+	return collect.Confirm(ctx, r, s, failing(first, s, how.Known), how.Options)
 }
 
 // Snapshot audits what was read of one account. opt.AsOf is required.
@@ -107,23 +111,49 @@ func (acc *account) count(users []fact.User) {
 	}
 }
 
-// failing are the places of the users about whom something fails, or cannot be said, as the report has it.
-func failing(j *rule.Judge, s *fact.Snapshot) []int {
+// failing are the places of the users about whom something fails, or cannot be said, as the report has it; those left out whose
+// failing keys are all known, which get their ids.
+func failing(j *rule.Judge, s *fact.Snapshot, known func(user string, created fact.Time) string) []int {
 	var places []int
 	var scratch []rule.Judgement
 	for i := range s.Users {
-		if s.Users[i].Root && !s.Users[i].KeysRead {
+		u := &s.Users[i]
+		if u.Root && !u.KeysRead {
 			continue // what is known of it was read live already
 		}
-		scratch = j.User(&s.Account, s.Evidence.Source, &s.Users[i], scratch[:0])
-		for k := range scratch {
-			if worthReading(&scratch[k]) {
-				places = append(places, i)
-				break
-			}
+		scratch = j.User(&s.Account, s.Evidence.Source, u, scratch[:0])
+		worth := slices.DeleteFunc(scratch, func(g rule.Judgement) bool { return !worthReading(&g) })
+		if len(worth) > 0 && (known == nil || !remembered(u, worth, known)) {
+			places = append(places, i)
 		}
 	}
 	return places
+}
+
+// remembered gives the failing keys of u the ids that are known of them, and tells whether that are all.
+func remembered(u *fact.User, worth []rule.Judgement, known func(user string, created fact.Time) string) bool {
+	ids := make(map[int]string, len(u.Keys))
+	for i := range worth {
+		g := &worth[i]
+		if g.Status() != finding.Fail {
+			return false
+		}
+		if g.Key < 0 { // about the user itself: it rests on the keys, which the report lists
+			continue
+		}
+		k := &u.Keys[g.Key]
+		twin := slices.ContainsFunc(u.Keys, func(o fact.Key) bool { return o.Slot != k.Slot && o.Created.Unix() == k.Created.Unix() })
+		if !k.Created.Known() || twin {
+			return false
+		}
+		if ids[g.Key] = known(u.Name, k.Created); ids[g.Key] == "" {
+			return false
+		}
+	}
+	for i, id := range ids {
+		u.Keys[i].ID = id
+	}
+	return len(ids) > 0
 }
 
 // worthReading tells whether the keys as they are now can change the judgement: a failure may have been

@@ -75,10 +75,11 @@ type Observation struct {
 	ActiveKeys int
 	Ages       map[int]int // active keys by AgeStep of their age
 
-	Has      func(user string) bool // whether a user of that name exists; asked only where UsersRead
-	Terms    map[string]string      // by the id of each rule of the ruleset: a digest of what it asks
-	Unjudged []string               // ids of those rules that this evidence could not answer
-	Verdicts []finding.Verdict      // failing, unknown and excepted ones
+	Tags     func(user string) map[string]string // of a user, nil where they were not read; nil: none were
+	Has      func(user string) bool              // whether a user of that name exists; asked only where UsersRead
+	Terms    map[string]string                   // by the id of each rule of the ruleset: a digest of what it asks
+	Unjudged []string                            // ids of those rules that this evidence could not answer
+	Verdicts []finding.Verdict                   // failing, unknown and excepted ones
 }
 
 // Changes are what an observation changed.
@@ -183,6 +184,9 @@ func (now *Observation) entry(v *finding.Verdict) Entry {
 	}
 	if v.Key != nil {
 		e.KeyID, e.KeyCreated = v.Key.ID, v.Key.Created
+	}
+	if now.Tags != nil {
+		e.Tags = now.Tags(v.User)
 	}
 	return e
 }
