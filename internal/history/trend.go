@@ -1,7 +1,7 @@
 package history
 
 import (
-	"math"
+	"maps"
 	"slices"
 	"time"
 )
@@ -23,32 +23,37 @@ type Point struct {
 	Fixes []time.Duration
 }
 
-// AgeStep is the step of a key of that age: exact to the day up to 120 days, to a twentieth from there on. Negative ages
-// are those of keys younger than the instant judged at.
+// edges are where the steps of ages begin, in days: each day up to 120, then steps of a twentieth at most that meet 180 and 365.
+var edges = func() []int {
+	var out []int
+	for d := range 120 {
+		out = append(out, d)
+	}
+	const oldest = 20_000 // days; nothing in AWS is as old
+	for _, span := range [][2]int{{120, 180}, {180, 365}, {365, oldest}} {
+		for d := span[0]; d < span[1]; d = d*21/20 + 1 {
+			out = append(out, d)
+		}
+	}
+	return out
+}()
+
+// AgeStep is the step of a key of that age. A negative age, that of a key younger than the instant judged at, is in the first.
 func AgeStep(age time.Duration) int {
 	days := int(max(age, 0) / (24 * time.Hour))
-	if days <= exactDays {
-		return days
+	i, found := slices.BinarySearch(edges, days)
+	if !found {
+		i--
 	}
-	return exactDays + 1 + int(math.Log(float64(days)/exactDays)/math.Log(stepFactor))
+	return i
 }
 
-const (
-	exactDays  = 120
-	stepFactor = 1.05
-)
+// StepAge is the least age of the step, in days.
+func StepAge(step int) int { return edges[min(max(step, 0), len(edges)-1)] }
 
-// stepDays is the middle of a step, in days.
-func stepDays(step int) float64 {
-	if step <= exactDays {
-		return float64(step)
-	}
-	return exactDays * math.Pow(stepFactor, float64(step-exactDays-1)+0.5)
-}
-
-// MedianAge is the (lower) median age in days of the active keys, exact to the day up to 120 days, to a twentieth from there on; false:
-// there is none.
-func (p *Point) MedianAge() (days float64, ok bool) {
+// MedianAge is the (lower) median age in days of the active keys: of the step that it is in, the least. So it is exact up to 120
+// days, and up to a twentieth too low from there on; false: there is none.
+func (p *Point) MedianAge() (days int, ok bool) {
 	total := 0
 	for _, n := range p.Ages {
 		total += n
@@ -56,19 +61,14 @@ func (p *Point) MedianAge() (days float64, ok bool) {
 	if total == 0 {
 		return 0, false
 	}
-	steps := make([]int, 0, len(p.Ages))
-	for s := range p.Ages {
-		steps = append(steps, s)
-	}
-	slices.Sort(steps)
 	seen := 0
-	for _, s := range steps {
+	for _, s := range slices.Sorted(maps.Keys(p.Ages)) {
 		seen += p.Ages[s]
 		if 2*seen >= total {
-			return stepDays(s), true
+			return StepAge(s), true
 		}
 	}
-	return stepDays(steps[len(steps)-1]), true
+	return 0, false // not reached: all of them were seen
 }
 
 // TimeToFix is the median of Fixes; false: nothing was fixed.

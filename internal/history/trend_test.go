@@ -1,7 +1,6 @@
 package history_test
 
 import (
-	"math"
 	"slices"
 	"testing"
 	"time"
@@ -13,7 +12,7 @@ import (
 
 const day = 24 * time.Hour
 
-func TestMedianAge_isWithinATwentiethOfTheTrueOne(t *testing.T) {
+func TestMedianAge_isExactForFourMonthsAndWithinATwentiethLater(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		days := rapid.SliceOfN(rapid.IntRange(0, 5000), 1, 60).Draw(t, "ages")
 		p := history.Point{Ages: map[int]int{}}
@@ -21,12 +20,24 @@ func TestMedianAge_isWithinATwentiethOfTheTrueOne(t *testing.T) {
 			p.Ages[history.AgeStep(time.Duration(d)*day+time.Hour)]++
 		}
 		slices.Sort(days)
-		want := float64(days[(len(days)-1)/2])
+		want := days[(len(days)-1)/2]
 		got, ok := p.MedianAge()
-		if limit := max(0, want*0.05); !ok || math.Abs(got-want) > limit && !(want <= 120 && got == want) {
+		if !ok || got > want || got < want && (want < 121 || float64(want-got) > float64(want)/20) {
 			t.Errorf("median of %v: %v, want %v", days, got, want)
 		}
 	})
+}
+
+func TestAgeStep_meetsTheBandsOfTheReports(t *testing.T) {
+	for _, edge := range []int{0, 30, 45, 90, 180, 365} {
+		below, at := history.AgeStep(time.Duration(edge)*day-1), history.AgeStep(time.Duration(edge)*day)
+		if history.StepAge(at) != edge || edge > 0 && history.StepAge(below) >= edge {
+			t.Errorf("%d days: steps %d and %d begin at %d and %d", edge, below, at, history.StepAge(below), history.StepAge(at))
+		}
+	}
+	if got := history.StepAge(history.AgeStep(100_000 * day)); got < 19_000 {
+		t.Errorf("very old: %d days", got)
+	}
 }
 
 func TestMedianAge_ofNoKeysIsNone(t *testing.T) {

@@ -24,7 +24,7 @@ func judged(account string, hours int, failing ...string) *history.Observation {
 	o := &history.Observation{
 		Account: fact.Account{ID: account, Partition: "aws", Name: "name of " + account, OU: "Root/Workloads"},
 		At:      at, Evidence: fact.Evidence{Source: fact.Report, GeneratedAt: fact.At(at.Add(-time.Hour))}, Ruleset: "default", Complete: true,
-		UsersRead: true, Users: 10, Keys: 12, ActiveKeys: 9, Ages: map[int]int{5: 4, 140: 5},
+		UsersRead: true, Users: 10, Keys: 12, ActiveKeys: 9, Ages: map[int]int{5: 4, history.AgeStep(365 * 24 * time.Hour): 5},
 		Has: func(string) bool { return true }, Terms: map[string]string{"key-age-90": "t1"},
 	}
 	for _, user := range failing {
@@ -276,17 +276,17 @@ func drawsTrends(t *testing.T, d *store.DB) {
 		for _, p := range points {
 			age, _ := p.MedianAge()
 			fix, _ := p.TimeToFix()
-			out = append(out, fmt.Sprintf("%s: %d accounts, %d failing on %d of %d, median %.0f, +%d -%d, fixed in %s", p.Day.Format("01-02"), p.Accounts, p.Failing, p.FailingKeys, p.ActiveKeys, age, p.Opened, p.Closed, fix))
+			out = append(out, fmt.Sprintf("%s: %d accounts, %d failing on %d of %d, median %d, +%d -%d, fixed in %s", p.Day.Format("01-02"), p.Accounts, p.Failing, p.FailingKeys, p.ActiveKeys, age, p.Opened, p.Closed, fix))
 		}
 		return strings.Join(out, "\n")
 	}
 	want := `02-28: 0 accounts, 0 failing on 0 of 0, median 0, +0 -0, fixed in 0s
-03-01: 2 accounts, 3 failing on 3 of 18, median 311, +3 -0, fixed in 0s
-03-02: 2 accounts, 4 failing on 4 of 18, median 311, +1 -0, fixed in 0s
-03-03: 2 accounts, 4 failing on 4 of 18, median 311, +0 -0, fixed in 0s
-03-04: 2 accounts, 2 failing on 2 of 18, median 311, +0 -2, fixed in 72h0m0s
-03-05: 1 accounts, 1 failing on 1 of 9, median 311, +0 -1, fixed in 0s
-03-06: 1 accounts, 1 failing on 1 of 9, median 311, +0 -0, fixed in 0s`
+03-01: 2 accounts, 3 failing on 3 of 18, median 365, +3 -0, fixed in 0s
+03-02: 2 accounts, 4 failing on 4 of 18, median 365, +1 -0, fixed in 0s
+03-03: 2 accounts, 4 failing on 4 of 18, median 365, +0 -0, fixed in 0s
+03-04: 2 accounts, 2 failing on 2 of 18, median 365, +0 -2, fixed in 72h0m0s
+03-05: 1 accounts, 1 failing on 1 of 9, median 365, +0 -1, fixed in 0s
+03-06: 1 accounts, 1 failing on 1 of 9, median 365, +0 -0, fixed in 0s`
 	if diff := cmp.Diff(want, spell(store.TrendFilter{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
