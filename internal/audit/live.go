@@ -27,6 +27,9 @@ type LiveOptions struct {
 	// Known gives the id of a key that was read before, by its user and the second of its creation; empty where it is not known.
 	// A user all of whose failing keys are known is not read again: its findings are then as old as the report. nil: none is known.
 	Known func(user string, created fact.Time) string
+	// Seen is given what was read of each account, before it is judged; its error ends the run. nil: nobody asks. Many accounts
+	// are told of from several goroutines.
+	Seen func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error
 }
 
 // Live audits the account whose credentials r holds. A zero opt.AsOf is the moment at which the reading was done, to
@@ -41,6 +44,11 @@ func Live(ctx context.Context, r Reader, how LiveOptions, opt Options) (*finding
 	}
 	if how.confirms() {
 		if err := confirm(ctx, r, s, firstJudge(opt), how); err != nil {
+			return nil, err
+		}
+	}
+	if how.Seen != nil {
+		if err := how.Seen(ctx, s, opt.AsOf); err != nil {
 			return nil, err
 		}
 	}

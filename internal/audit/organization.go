@@ -36,7 +36,7 @@ type OrganizationOptions struct {
 }
 
 // Organization audits many accounts as one. A zero opt.AsOf is the moment at which the reading began, to the second. An account that
-// cannot be read is a gap with its reason; the only error of the whole is that of ctx, or of options that make no sense.
+// cannot be read is a gap with its reason; the errors of the whole are that of ctx, those of how.Seen, and of options that make no sense.
 func Organization(ctx context.Context, members []Member, how OrganizationOptions, opt Options) (*finding.Audit, error) {
 	asked := !opt.AsOf.IsZero()
 	if !asked {
@@ -88,7 +88,7 @@ func (o *organization) tell(done int) {
 	}
 }
 
-// member reads one account, or takes what was read of it before, and judges it. Its error is that of ctx.
+// member reads one account, or takes what was read of it before, and judges it. Its error is that of ctx, or of how.Seen.
 func (o *organization) member(ctx context.Context, m *Member) error {
 	s, fresh, err := o.snapshot(ctx, m)
 	if ctx.Err() != nil {
@@ -100,6 +100,11 @@ func (o *organization) member(ctx context.Context, m *Member) error {
 	kept := true
 	if fresh && err == nil && o.how.Spool != nil {
 		kept = o.how.Spool.Save(s) == nil
+	}
+	if o.how.Seen != nil {
+		if err := o.how.Seen(ctx, s, o.book.opt.AsOf); err != nil {
+			return err
+		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

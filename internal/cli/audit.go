@@ -16,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
+	"github.com/keyreeve/keyreeve/internal/store"
 )
 
 // auditFlags are the flags of `keyreeve audit`, as they were written.
@@ -29,6 +30,7 @@ type auditFlags struct {
 	confirm   string
 	maxAge    string
 	failOn    string
+	record    bool
 }
 
 // auditPlan is what the flags ask for, checked.
@@ -39,6 +41,7 @@ type auditPlan struct {
 	how     audit.LiveOptions
 	opt     audit.Options
 	rate    float64
+	record  bool
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -80,6 +83,7 @@ func (a *app) auditCommand() *cobra.Command {
 	fs.StringVar(&f.confirm, "confirm", "flagged", "`WHOM` to read again after the report, so that findings are of now: flagged, never")
 	fs.StringVar(&f.maxAge, "max-evidence-age", "", "evidence older than `TIME`, such as 24h, makes the audit incomplete (default: warn above 4h)")
 	fs.StringVar(&f.failOn, "fail-on", "low", "exit with 3 from this `SEVERITY` on: low, medium, high, critical, never")
+	fs.BoolVar(&f.record, "record", false, "keep what fails in the history (--db): keyreeve history and keyreeve trend tell of it")
 	completeValues(c, "evidence", []string{"report", "live"})
 	completeValues(c, "confirm", []string{"flagged", "never"})
 	completeValues(c, "fail-on", []string{"low", "medium", "high", "critical", "never"})
@@ -127,6 +131,12 @@ func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*aud
 	p.files, err = a.findReports(ctx, args)
 	check(err)
 	check(checkOutputs(p.outputs, p.files))
+	if p.record = f.record; f.record && (len(args) > 0 || f.asOf != "") {
+		check(misuse("leave it out, or audit the account itself as of now", "--record keeps what is true of an account now: not of files, and not --as-of another time"))
+	}
+	if f.record && len(f.rules) > 0 {
+		check(misuse("leave out --rule, or --record", "--record with a part of the rules would close what the others have found"))
+	}
 	if f.asOf == "" && len(args) == 0 {
 		p.opt.AsOf = time.Time{} // when the account has been read
 	}
@@ -194,12 +204,37 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 	}
 	defer r.Close()
 	p.how.Progress = bar.show
+	if p.record {
+		db, err := a.openStore(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = db.Close() }()
+		p.how.Seen = recorder(db, p.opt)
+	}
 	result, err := audit.Live(ctx, r, p.how, p.opt)
 	a.logCalls(r)
 	if ctx.Err() != nil {
 		return nil, &interrupted{fmt.Sprintf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())}
 	}
 	return result, err
+}
+
+// recorder keeps what is judged of an account in the history.
+func recorder(db *store.DB, opt audit.Options) func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
+	opt.Exceptions = opt.Exceptions.Fresh() // what the history matches is not what is reported
+	return func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
+		opt := opt
+		opt.AsOf = asOf
+		o, err := audit.Observe(s, opt)
+		if err != nil {
+			return err
+		}
+		if _, err = db.Observe(ctx, o); errors.Is(err, store.ErrOlder) {
+			return nil // somebody judged it meanwhile, and knows better
+		}
+		return err
+	}
 }
 
 // render writes the files first, each whole or not at all, then standard output.

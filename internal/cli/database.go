@@ -67,7 +67,7 @@ func (a *app) mustExist(ctx context.Context) (*store.DB, error) {
 	db, err := a.openExisting(ctx)
 	if err == nil && db == nil {
 		url, _ := a.database()
-		return nil, misuse("keyreeve apply writes one; --db names another", "no journal at %s", url)
+		return nil, misuse("keyreeve apply, serve and audit --record make one; --db names another", "no journal at %s", url)
 	}
 	return db, err
 }

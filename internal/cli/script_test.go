@@ -42,7 +42,7 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //	lastrun KIND N            sets RUN to the Nth run of that kind, the newest being 1
 //	replace FILE OLD NEW      replaces the first OLD in the file
 //	clock +TIME               moves the clock of the company and of the program on, such as +8d
-//	schema [plan|run|runs|journal] FILE   the file is such a document; without a kind: an audit
+//	schema [plan|run|runs|journal|history|trend] FILE   the file is such a document; without a kind: an audit
 func TestScript_storiesOfTheCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -252,6 +252,10 @@ func schemaCommand(ts *testscript.TestScript, neg bool, args []string) {
 			text = report.RunSchema()
 		case "runs":
 			text, root = report.RunSchema(), "#/$defs/runs"
+		case "history":
+			text = report.HistorySchema()
+		case "trend":
+			text, root = report.HistorySchema(), "#/$defs/trend"
 		case "journal":
 			text = journal.ExportSchema()
 		default:

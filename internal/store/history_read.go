@@ -37,8 +37,8 @@ type Account struct {
 // HistoryFilter says which entries of the history are meant. Zero values do not limit.
 type HistoryFilter struct {
 	Account  string
-	User     string // the whole name
-	Rule     string
+	User     string   // the whole name
+	Rules    []string // any of them
 	Severity finding.Severity
 	Open     bool      // only what is open
 	Closed   bool      // only what is closed
@@ -76,11 +76,18 @@ func (f *HistoryFilter) query() (string, []any) {
 		where = append(where, condition)
 	}
 	for _, c := range []struct{ column, value string }{
-		{"account", f.Account}, {"user_name", f.User}, {"rule", f.Rule}, {"severity", string(f.Severity)},
+		{"account", f.Account}, {"user_name", f.User}, {"severity", string(f.Severity)},
 	} {
 		if c.value != "" {
 			add(c.column+" = ?", c.value)
 		}
+	}
+	if n := len(f.Rules); n > 0 {
+		values := make([]any, n)
+		for i, id := range f.Rules {
+			values[i] = id
+		}
+		add("rule IN (?"+strings.Repeat(", ?", n-1)+")", values...)
 	}
 	if f.Open {
 		add("closed_at IS NULL")
