@@ -127,7 +127,7 @@ func (c *Cloud) addAccount(a fact.Account) *Account {
 	}
 	c.accounts = append(c.accounts, out)
 	c.byID[a.ID] = out
-	if c.org != nil {
+	if c.org != nil && c.org.all {
 		c.org.put(out, out.place)
 	}
 	return out

@@ -15,10 +15,12 @@ import (
 // organizationsPage is the largest page that Organizations gives.
 const organizationsPage = 20
 
-// organization is all accounts of the Cloud in a tree of units.
+// organization is accounts of the Cloud in a tree of units.
 type organization struct {
 	cloud      *Cloud
 	id         string
+	all        bool // accounts added later are in it too
+	accounts   []*Account
 	management *Account
 	delegated  map[*Account]bool
 	root       *unit
@@ -45,12 +47,17 @@ func (c *Cloud) Organize(management string, delegated ...string) error {
 		}
 	}
 	c.organize(c.byID[management])
+	c.org.all = true
+	for _, a := range c.accounts {
+		c.org.put(a, a.place)
+	}
 	for _, id := range delegated {
 		c.org.delegated[c.byID[id]] = true
 	}
 	return nil
 }
 
+// organize begins an organisation without accounts.
 func (c *Cloud) organize(management *Account) {
 	root := &unit{id: "r-fake", name: "Root"}
 	c.org = &organization{
@@ -59,7 +66,6 @@ func (c *Cloud) organize(management *Account) {
 	}
 	for _, a := range c.accounts {
 		a.unit = nil
-		c.org.put(a, a.place)
 	}
 }
 
@@ -75,7 +81,7 @@ func (a *Account) Move(ou string) {
 	a.cloud.mu.Lock()
 	defer a.cloud.mu.Unlock()
 	a.place = ou
-	if a.cloud.org != nil {
+	if a.unit != nil {
 		a.cloud.org.put(a, ou)
 	}
 }
@@ -101,6 +107,9 @@ func (o *organization) move(a *Account, to *unit) {
 	if a.unit != nil {
 		a.unit.accounts = slices.DeleteFunc(a.unit.accounts, func(x *Account) bool { return x == a })
 	}
+	if a.unit == nil {
+		o.accounts = append(o.accounts, a)
+	}
 	a.unit = to
 	to.accounts = append(to.accounts, a)
 }
@@ -116,9 +125,10 @@ func (o *organization) add(parent *unit, name string) *unit {
 func (c *Cloud) organizations(who caller, action string, p url.Values) (*node, error) {
 	if action == "organizations:CreateOrganization" && c.org == nil {
 		c.organize(who.account)
+		c.org.put(who.account, "")
 	}
 	o := c.org
-	if o == nil {
+	if o == nil || who.account.unit == nil {
 		return nil, &Error{http.StatusBadRequest, "AWSOrganizationsNotInUseException", "Your account is not a member of an organization."}
 	}
 	switch action {
@@ -132,7 +142,7 @@ func (c *Cloud) organizations(who caller, action string, p url.Values) (*node, e
 	}
 	switch action {
 	case "organizations:ListAccounts":
-		return c.orgPage("Accounts", len(c.accounts), p, func(i int) *node { return o.accountNode(c.accounts[i]) })
+		return c.orgPage("Accounts", len(o.accounts), p, func(i int) *node { return o.accountNode(o.accounts[i]) })
 	case "organizations:ListRoots":
 		return tree("", members("Roots", []*node{o.unitNode(o.root)})), nil
 	case "organizations:ListAccountsForParent":
@@ -204,7 +214,7 @@ func notThere(code, what string) *Error {
 
 func (o *organization) listParents(child string) (*node, error) {
 	var above *unit
-	if a := o.cloud.byID[child]; a != nil {
+	if a := o.member(child); a != nil {
 		above = a.unit
 	} else if u := o.units[child]; u != nil {
 		above = u.parent
@@ -219,9 +229,17 @@ func (o *organization) listParents(child string) (*node, error) {
 	return tree("", members("Parents", []*node{tree("", leaf("Id", above.id), leaf("Type", kind))})), nil
 }
 
+// member is the account of that id if it is in the organisation, or nil.
+func (o *organization) member(id string) *Account {
+	if a := o.cloud.byID[id]; a != nil && a.unit != nil {
+		return a
+	}
+	return nil
+}
+
 // tagged are the tags of an account or a unit.
 func (o *organization) tagged(id string) (*map[string]string, error) {
-	if a := o.cloud.byID[id]; a != nil {
+	if a := o.member(id); a != nil {
 		return &a.tags, nil
 	}
 	if u := o.units[id]; u != nil {
@@ -246,9 +264,12 @@ func (o *organization) write(action string, p url.Values) (*node, error) {
 		a := o.cloud.addAccount(fact.Account{
 			ID: fmt.Sprintf("9%011d", len(o.cloud.accounts)), Partition: o.management.partition, Name: p.Get("AccountName"), Tags: tagsOf(p),
 		})
+		if a.unit == nil {
+			o.put(a, "")
+		}
 		return tree("", tree("CreateAccountStatus", leaf("Id", "car-"+a.id), leaf("State", "SUCCEEDED"), leaf("AccountId", a.id))), nil
 	case "organizations:CloseAccount":
-		a := o.cloud.byID[p.Get("AccountId")]
+		a := o.member(p.Get("AccountId"))
 		if a == nil {
 			return nil, notThere("AccountNotFoundException", "an account")
 		}
@@ -261,7 +282,7 @@ func (o *organization) write(action string, p url.Values) (*node, error) {
 			return tree("", n), nil
 		})
 	case "organizations:MoveAccount":
-		a, to := o.cloud.byID[p.Get("AccountId")], o.units[p.Get("DestinationParentId")]
+		a, to := o.member(p.Get("AccountId")), o.units[p.Get("DestinationParentId")]
 		if a == nil || to == nil {
 			return nil, notThere("DestinationParentNotFoundException", "an account or a parent")
 		}
