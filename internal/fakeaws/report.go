@@ -15,13 +15,15 @@ const reportLife = 4 * time.Hour
 
 // report is the one report of an account: none, one being made, or one made.
 type report struct {
-	pending int // polls left until it is made; 0: none is being made
-	body    []byte
-	made    time.Time
+	pending int       // polls left until it is made; 0: none is being made
+	made    time.Time // zero: none is
+	body    []byte    // nil: of a lazy account that has not changed since, and can be written when it is asked for
 }
 
+func (r report) present() bool { return !r.made.IsZero() }
+
 func (a *Account) reportFresh() bool {
-	return a.report.body != nil && a.cloud.now.Sub(a.report.made) < reportLife
+	return a.report.present() && a.cloud.now.Sub(a.report.made) < reportLife
 }
 
 // generate is GenerateCredentialReport; it returns the state.
@@ -58,27 +60,32 @@ func (a *Account) getReport() ([]byte, time.Time, error) {
 		return nil, time.Time{}, &Error{404, "ReportInProgress", "Credential report is not ready."}
 	}
 	switch {
-	case a.report.body == nil:
+	case !a.report.present():
 		return nil, time.Time{}, &Error{410, "ReportNotPresent", "No report found. Generate one."}
 	case !a.reportFresh():
 		return nil, time.Time{}, &Error{410, "ReportExpired", "The report has expired. Generate one."}
+	case a.report.body == nil:
+		return a.renderReport(), a.report.made, nil
 	default:
 		return a.report.body, a.report.made, nil
 	}
 }
 
 func (a *Account) makeReport() {
-	a.report = report{body: a.renderReport(), made: a.cloud.now}
+	a.report = report{made: a.cloud.now}
+	if a.made == nil || a.made.changed {
+		a.report.body = a.renderReport()
+	}
 }
 
-// renderReport writes what AWS would: root first, users by name, LF, and no end to the last line.
 // CredentialReport is the report that the account would give now, whatever AWS-like caching says.
 func (a *Account) CredentialReport() []byte {
-	a.cloud.mu.Lock()
+	a.lock()
 	defer a.cloud.mu.Unlock()
 	return a.renderReport()
 }
 
+// renderReport writes what AWS would: root first, users by name, LF, and no end to the last line.
 func (a *Account) renderReport() []byte {
 	var out bytes.Buffer
 	w := csv.NewWriter(&out)
