@@ -22,6 +22,8 @@ import (
 // auditFlags are the flags of `keyreeve audit`, as they were written.
 type auditFlags struct {
 	selectionFlags
+	orgFlags
+	resume    bool
 	outputs   []string
 	framework string
 	dueWithin string
@@ -42,6 +44,8 @@ type auditPlan struct {
 	opt     audit.Options
 	rate    float64
 	record  bool
+	org     orgFlags
+	resume  bool
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -58,6 +62,7 @@ func (a *app) auditCommand() *cobra.Command {
 			"deleted since the report are not reported.",
 		Example: "  keyreeve audit\n" +
 			"  keyreeve audit --profile prod --evidence live -o text -o html=keys.html\n" +
+			"  keyreeve audit --org --ou Root/Workloads --external-id 7f3a -o summary\n" +
 			"  keyreeve audit reports/ --ruleset cis-5.0 --framework cis-5.0 --fail-on high\n" +
 			"  aws iam get-credential-report | keyreeve audit - --due-within 14d",
 		Args:              cobra.ArbitraryArgs,
@@ -65,6 +70,12 @@ func (a *app) auditCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := refuseEmptyFlags(c); err != nil {
 				return err
+			}
+			if err := f.orgFlags.check(c); err != nil {
+				return asMisuse(err)
+			}
+			if f.org && !c.Flags().Changed("concurrency") {
+				f.concurrency = accountsAtOnce
 			}
 			p, err := a.planAudit(c.Context(), &f, args)
 			if err != nil {
@@ -75,7 +86,9 @@ func (a *app) auditCommand() *cobra.Command {
 	}
 	fs := c.Flags()
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "`FORMAT[=PATH]`, repeatable: "+joinFormats()+" (default text)")
-	f.register(c)
+	f.selectionFlags.register(c)
+	f.orgFlags.register(c)
+	fs.BoolVar(&f.resume, "resume", false, "go on with the audit of the organisation that was broken off: what it has read of the last day is not read again")
 	fs.StringVar(&f.framework, "framework", "", "add a scoreboard per control of the framework `NAME`, such as cis-5.0")
 	fs.StringVar(&f.dueWithin, "due-within", "", "also list what starts to fail in that `TIME`, such as 14d, soonest first")
 	fs.BoolVar(&f.all, "all", false, "also print passing verdicts")
@@ -94,7 +107,7 @@ func (a *app) auditCommand() *cobra.Command {
 // planAudit checks the flags and reads the files that they name, before anything is judged.
 func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*auditPlan, error) {
 	now := a.sys.Now().UTC().Truncate(time.Second)
-	p := &auditPlan{rate: f.rate, opt: audit.Options{Version: a.version, All: f.all, AsOf: now}}
+	p := &auditPlan{rate: f.rate, org: f.orgFlags, resume: f.resume, opt: audit.Options{Version: a.version, All: f.all, AsOf: now}}
 	var errs []error
 	check := func(err error) {
 		if err != nil {
@@ -131,6 +144,9 @@ func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*aud
 	p.files, err = a.findReports(ctx, args)
 	check(err)
 	check(checkOutputs(p.outputs, p.files))
+	if f.org && len(args) > 0 {
+		check(misuse("leave out the files, or --org", "reports on disk are no organisation"))
+	}
 	if p.record = f.record; f.record && (len(args) > 0 || f.asOf != "") {
 		check(misuse("leave it out, or audit the account itself as of now", "--record keeps what is true of an account now: not of files, and not --as-of another time"))
 	}
@@ -198,12 +214,6 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 		}
 		return result, err
 	}
-	r, err := a.reader(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	p.how.Progress = bar.show
 	if p.record {
 		db, err := a.openStore(ctx)
 		if err != nil {
@@ -212,6 +222,15 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 		defer func() { _ = db.Close() }()
 		p.how.Seen = recorder(db, p.opt)
 	}
+	if p.org.org {
+		return a.auditOrganization(ctx, p, bar)
+	}
+	r, err := a.reader(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	p.how.Progress = bar.show
 	result, err := audit.Live(ctx, r, p.how, p.opt)
 	a.logCalls(r)
 	if ctx.Err() != nil {

@@ -16,6 +16,15 @@ func (a *app) database() (string, error) {
 	if a.global.db != "" {
 		return a.global.db, nil
 	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return "", err
+	}
+	return "sqlite:" + filepath.Join(dir, "keyreeve.db"), nil
+}
+
+// stateDir is where the program keeps what it needs from run to run: below the XDG state directory.
+func (a *app) stateDir() (string, error) {
 	dir := a.sys.Getenv("XDG_STATE_HOME")
 	if dir == "" {
 		home := a.sys.Getenv("HOME")
@@ -24,7 +33,7 @@ func (a *app) database() (string, error) {
 		}
 		dir = filepath.Join(home, ".local", "state")
 	}
-	return "sqlite:" + filepath.Join(dir, "keyreeve", "keyreeve.db"), nil
+	return filepath.Join(dir, "keyreeve"), nil
 }
 
 // openStore opens the journal, and makes it when it is not there.
