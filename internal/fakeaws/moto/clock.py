@@ -8,6 +8,7 @@ The end of the input is the end of the process, so no server outlives its test.
 """
 
 import datetime
+import json
 import logging
 import os
 import sys
@@ -61,6 +62,14 @@ def frame_refusals():
         refusal.__init__ = framed
 
 
+def write_policies():
+    """Keeps a role's policy that comes from a CloudFormation template as JSON, as IAM does; moto keeps the dict."""
+    from moto.iam.models import Role
+
+    put = Role.put_policy
+    Role.put_policy = lambda self, name, policy: put(self, name, policy if isinstance(policy, str) else json.dumps(policy))
+
+
 def main():
     # Without this the account has no managed policies, so none to put a user in quarantine with.
     os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
@@ -73,6 +82,7 @@ def main():
     # Before any backend is loaded: each takes its own reference to utcnow.
     moto.core.utils.utcnow = clock.now
     frame_refusals()
+    write_policies()
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
