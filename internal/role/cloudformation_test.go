@@ -152,7 +152,7 @@ func conditions(s *role.Settings) map[string]any {
 
 func TestCloudFormation_rolesMayDoWhatTheirPoliciesSayAndNoMore(t *testing.T) {
 	for name, s := range cases() {
-		p := parseTemplate(t, files(t, s, role.CloudFormation)["keyreeve-roles.yaml"])
+		p := parseTemplate(t, stack(t, s))
 		resources := at(t, p, "Resources").(map[string]any)
 		if len(resources) != len(s.Roles) {
 			t.Errorf("%s: %d resources for %d roles", name, len(resources), len(s.Roles))
@@ -178,7 +178,7 @@ func TestCloudFormation_rolesMayDoWhatTheirPoliciesSayAndNoMore(t *testing.T) {
 
 func TestCloudFormation_trustsOnlyWhoMeetsEveryCondition(t *testing.T) {
 	for name, s := range cases() {
-		p := parseTemplate(t, files(t, s, role.CloudFormation)["keyreeve-roles.yaml"])
+		p := parseTemplate(t, stack(t, s))
 		for id, r := range at(t, p, "Resources").(map[string]any) {
 			trust := resolved(t, p, at(t, r, "Properties", "AssumeRolePolicyDocument", "Statement")).([]any)
 			want := map[string]any{"Sid": "KeyreeveTrust", "Effect": "Allow", "Principal": map[string]any{"AWS": s.Trust}, "Action": "sts:AssumeRole"}
@@ -194,7 +194,7 @@ func TestCloudFormation_trustsOnlyWhoMeetsEveryCondition(t *testing.T) {
 
 func TestCloudFormation_everyParameterIsUsedAndHasItsDefault(t *testing.T) {
 	for name, s := range cases() {
-		text := files(t, s, role.CloudFormation)["keyreeve-roles.yaml"]
+		text := stack(t, s)
 		for id := range at(t, parseTemplate(t, text), "Parameters").(map[string]any) {
 			if !strings.Contains(text, "!Ref "+id+"\n") {
 				t.Errorf("%s: nothing refers to parameter %s", name, id)
@@ -213,7 +213,7 @@ func TestFiles_keepWhatANameHoldsFromBeingRead(t *testing.T) {
 	} {
 		s := plain()
 		s.Roles[0].Policy.Statement[0].Resource = resource
-		p := parseTemplate(t, files(t, s, role.CloudFormation)["keyreeve-roles.yaml"])
+		p := parseTemplate(t, stack(t, s))
 		policies := resolved(t, p, at(t, p, "Resources", "AuditRole", "Properties", "Policies")).([]any)
 		want := strings.Replace(resource, "arn:*:", "arn:aws:", 1)
 		if got := statements(t, at(t, policies[0], "PolicyDocument"))[0].Resource; got != want {
@@ -244,7 +244,7 @@ func TestCloudFormation_agreesWithTheSchemasOfItsResources(t *testing.T) {
 	args := []string{"-c", run, "--non-zero-exit-code", "informational", "--"}
 	for name, s := range cases() {
 		args = append(args, filepath.Join(dir, name+".yaml"))
-		if err := os.WriteFile(args[len(args)-1], []byte(files(t, s, role.CloudFormation)["keyreeve-roles.yaml"]), 0o600); err != nil {
+		if err := os.WriteFile(args[len(args)-1], []byte(stack(t, s)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -76,6 +76,30 @@ func files(t *testing.T, s *role.Settings, f role.Format) map[string]string {
 	return out
 }
 
+// stack is the CloudFormation template.
+func stack(t *testing.T, s *role.Settings) string {
+	t.Helper()
+	list, err := role.Files(s, role.CloudFormation)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("Files: %d files, %v", len(list), err)
+	}
+	return list[0].Text
+}
+
+func TestFiles_ofOtherRolesHaveAnotherStack(t *testing.T) {
+	for want, roles := range map[string][]role.Role{
+		"keyreeve-audit.yaml": {auditRole()}, "keyreeve-remediate-rotate.yaml": {rotateRole(), remediateRole()},
+	} {
+		s := plain()
+		s.Roles = roles
+		for name, text := range files(t, s, role.CloudFormation) {
+			if name != want || !strings.Contains(text, "--template-body file://"+want+" ") || !strings.Contains(text, "--stack-set-name "+strings.TrimSuffix(want, ".yaml")+" ") {
+				t.Errorf("file %s, want %s and the StackSet so named:\n%s", name, want, text)
+			}
+		}
+	}
+}
+
 func TestGolden_everyFileIsAsItWas(t *testing.T) {
 	for name, s := range cases() {
 		for _, f := range role.Formats() {

@@ -31,8 +31,7 @@ func (f Format) Valid() bool { return f == CloudFormation || f == Terraform }
 // Mark stands in the first line of every file that this package writes, and so tells it from a file of yours.
 const Mark = "Written by keyreeve org setup"
 
-// stackFile is what the commands for a StackSet call the CloudFormation template.
-const stackFile = "keyreeve-roles.yaml"
+const stackTemplate = "stack.yaml"
 
 // File is a file to write.
 type File struct {
@@ -46,9 +45,10 @@ func Files(s *Settings, f Format) ([]File, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	names := []string{stackFile}
+	var names []string
 	switch f {
 	case CloudFormation:
+		names = []string{stackTemplate}
 	case Terraform:
 		names = []string{"main.tf", "variables.tf", "outputs.tf", "versions.tf", "README.md"}
 	default:
@@ -67,6 +67,9 @@ func Files(s *Settings, f Format) ([]File, error) {
 		if err := t.ExecuteTemplate(&b, name+".tmpl", p); err != nil {
 			return nil, fmt.Errorf("write %s: %w", name, err)
 		}
+		if name == stackTemplate {
+			name = p.Stack + ".yaml" // so that the roles of two principals are two files and two StackSets
+		}
 		out = append(out, File{Name: name, Text: b.String(), Page: strings.HasSuffix(name, ".md")})
 	}
 	return out, nil
@@ -74,7 +77,8 @@ func Files(s *Settings, f Format) ([]File, error) {
 
 // page is what the templates see: settings with every default filled in.
 type page struct {
-	Mark, StackFile              string
+	Mark                         string
+	Stack                        string // the name of the StackSet, and with .yaml that of its template
 	What                         string // the roles in words, as after "The"
 	Trust, ExternalID, OrgID     string
 	Path, Partition, Region      string
@@ -97,7 +101,7 @@ const (
 
 func (s *Settings) page() page {
 	p := page{
-		Mark: Mark, StackFile: stackFile, Trust: s.Trust, ExternalID: s.ExternalID, OrgID: s.OrgID,
+		Mark: Mark, Stack: "keyreeve", Trust: s.Trust, ExternalID: s.ExternalID, OrgID: s.OrgID,
 		Path: s.Path, Partition: s.partition(), Region: homeRegion(s.partition()), Seconds: int(s.session() / time.Second),
 	}
 	if p.Path == "" {
@@ -121,6 +125,7 @@ func (s *Settings) page() page {
 			p.NeedsPartition = p.NeedsPartition || strings.HasPrefix(st.Resource, anyPartition)
 		}
 		p.Roles = append(p.Roles, pageRole{r, s.NameOf(m)})
+		p.Stack += "-" + string(m)
 		does = append(does, string(m))
 	}
 	p.What = "role that keyreeve assumes to " + does[0]
