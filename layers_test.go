@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/spool", "internal/yamlfile"},
 	{"internal/rule", "internal/plan", "internal/history", "internal/credreport/synth"},
 	{"internal/collect", "internal/apply", "internal/rotate"},
-	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws"},
+	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws", "internal/role"},
 	{"internal/config"},
 	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest"},
 	{"cmd/keyreeve"},
@@ -30,7 +30,7 @@ var floors = [][]string{
 // groundOnly packages import nothing but the standard library and the floors below.
 var groundOnly = []string{
 	"internal/fact", "internal/credreport", "internal/finding", "internal/journal", "internal/plan", "internal/apply", "internal/rotate",
-	"internal/fakeaws", "cmd/keyreeve",
+	"internal/fakeaws", "internal/role", "cmd/keyreeve",
 }
 
 // reserved modules have one home each.

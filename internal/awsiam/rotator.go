@@ -21,6 +21,11 @@ func RotateActions() []string {
 	return slices.Sorted(slices.Values(append(RemediateActions(), actionCreateKey)))
 }
 
+// RotateChanges are the IAM actions with which a Rotator changes keys, sorted.
+func RotateChanges() []string {
+	return slices.Sorted(slices.Values(append(ActActions(), actionCreateKey)))
+}
+
 // Rotator is a Writer that also makes access keys and calls with them.
 type Rotator struct{ *Writer }
 

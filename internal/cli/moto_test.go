@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,6 +51,10 @@ const motoAdmin = "AKIAFAKE123456789012"
 //	grant USER FILE                    make the policy in FILE the user's only one
 //	enforce on|off                     moto checks policies; off: everybody may do everything
 //	aws ARGS...                        the AWS CLI
+//	account NAME VAR                   make an account of the organisation: VAR is its id
+//	denied ARGS...                     the AWS CLI, which AWS denies that
+//	same FILE FILE [SID...]            two policies have the same statements, but for these of the second
+//	commands FILE                      run the shell commands in the head of a template, with the AWS CLI
 //	sees USER [VAR=Active|Inactive]... the AWS CLI lists these keys of the user, and no others
 //	keys USER [VAR=Active|Inactive]... so does the SDK, which is faster
 //	run VAR                            VAR is the run that the last command named at the end of its output
@@ -77,23 +82,27 @@ func TestMoto_storiesOfRemediation(t *testing.T) {
 
 func motoCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exit":    exitCommand,
-		"clock":   told(1, (*motoStory).clock),
-		"user":    told(1, (*motoStory).user),
-		"key":     told(2, (*motoStory).key),
-		"drop":    told(1, (*motoStory).drop),
-		"use":     told(1, (*motoStory).use),
-		"as":      told(1, (*motoStory).as),
-		"grant":   told(2, (*motoStory).grant),
-		"enforce": told(1, (*motoStory).enforce),
-		"aws":     told(1, (*motoStory).aws),
-		"sees":    told(1, (*motoStory).sees),
-		"keys":    told(1, (*motoStory).keys),
-		"run":     told(1, (*motoStory).run),
-		"tells":   told(4, (*motoStory).tells),
-		"wire":    told(2, (*motoStory).wire),
-		"change":  told(3, (*motoStory).change),
-		"twice":   told(1, (*motoStory).twice),
+		"exit":     exitCommand,
+		"clock":    told(1, (*motoStory).clock),
+		"user":     told(1, (*motoStory).user),
+		"key":      told(2, (*motoStory).key),
+		"drop":     told(1, (*motoStory).drop),
+		"use":      told(1, (*motoStory).use),
+		"as":       told(1, (*motoStory).as),
+		"grant":    told(2, (*motoStory).grant),
+		"enforce":  told(1, (*motoStory).enforce),
+		"aws":      told(1, (*motoStory).aws),
+		"account":  told(2, (*motoStory).account),
+		"denied":   told(1, (*motoStory).denied),
+		"same":     told(2, (*motoStory).same),
+		"commands": told(1, (*motoStory).commands),
+		"sees":     told(1, (*motoStory).sees),
+		"keys":     told(1, (*motoStory).keys),
+		"run":      told(1, (*motoStory).run),
+		"tells":    told(4, (*motoStory).tells),
+		"wire":     told(2, (*motoStory).wire),
+		"change":   told(3, (*motoStory).change),
+		"twice":    told(1, (*motoStory).twice),
 	}
 }
 
@@ -298,6 +307,54 @@ func (s *motoStory) enforce(_ *testscript.TestScript, args []string) error {
 
 func (s *motoStory) aws(ts *testscript.TestScript, args []string) error {
 	return ts.Exec(s.cli, args...)
+}
+
+func (s *motoStory) account(ts *testscript.TestScript, args []string) error {
+	err := ts.Exec(s.cli, "organizations", "create-account", "--account-name", args[0], "--email", args[0]+"@example.com",
+		"--query", "CreateAccountStatus.AccountId", "--output", "text")
+	ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile("stdout")))
+	return err
+}
+
+func (s *motoStory) denied(ts *testscript.TestScript, args []string) error {
+	if err := ts.Exec(s.cli, args...); err == nil {
+		return errors.New("it is allowed")
+	}
+	if got := ts.ReadFile("stderr"); !strings.Contains(got, "AccessDenied") {
+		return fmt.Errorf("it is not denied, it fails: %s", got)
+	}
+	return nil
+}
+
+func (s *motoStory) same(ts *testscript.TestScript, args []string) error {
+	var policies [2]struct {
+		Version   string
+		Statement []map[string]any
+	}
+	for i, file := range args[:2] {
+		if err := json.Unmarshal([]byte(ts.ReadFile(file)), &policies[i]); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	more := len(policies[1].Statement)
+	policies[1].Statement = slices.DeleteFunc(policies[1].Statement, func(st map[string]any) bool { return slices.Contains(args[2:], fmt.Sprint(st["Sid"])) })
+	if more -= len(policies[1].Statement); more != len(args[2:]) {
+		return fmt.Errorf("%s has %d of the statements %q", args[1], more, args[2:])
+	}
+	return differ(args[1], policies[0], policies[1])
+}
+
+// commands leaves out the one that moto does not know, activate-organizations-access.
+func (s *motoStory) commands(ts *testscript.TestScript, args []string) error {
+	var script strings.Builder
+	script.WriteString("set -e\naws() { \"$AWSCLI\" \"$@\"; }\n")
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		if command, ok := strings.CutPrefix(line, "#   "); ok && !strings.Contains(command, " activate-organizations-access ") {
+			script.WriteString(command)
+		}
+	}
+	ts.Setenv("AWSCLI", s.cli)
+	return ts.Exec("sh", "-c", script.String())
 }
 
 func (s *motoStory) sees(ts *testscript.TestScript, args []string) error {

@@ -10,23 +10,18 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/config"
+	"github.com/keyreeve/keyreeve/internal/role"
 )
 
-// policyDocument is an IAM policy, as AWS takes it.
-type policyDocument struct {
-	Version   string
-	Statement []policyStatement
-}
-
-type policyStatement struct {
-	Sid      string
-	Effect   string
-	Action   []string
-	Resource string
+// policyFlags are the flags of `keyreeve iam-policy`, as they were written.
+type policyFlags struct {
+	mode      string
+	orgRole   string
+	partition string
 }
 
 func (a *app) policyCommand() *cobra.Command {
-	var mode string
+	var f policyFlags
 	c := &cobra.Command{
 		Use:   "iam-policy",
 		Short: "Print the least-privilege IAM policy that a mode needs",
@@ -34,58 +29,106 @@ func (a *app) policyCommand() *cobra.Command {
 			"audit, plan and doctor only read. apply and undo need the actions of remediate, and these alone: give\n" +
 			"them to credentials of their own (--remediate-profile, --remediate-role). rotate needs those of rotate,\n" +
 			"with the secrets and parameters that the settings file names, as far as they are in the same account.\n" +
+			"org is for the credentials that list an organisation's accounts and assume a role in each (--org-role);\n" +
+			"keyreeve org setup makes these roles, with the policies of the other modes.\n" +
 			"sts:GetCallerIdentity is called too and needs no permission.",
 		Example: "  keyreeve iam-policy --for audit > keyreeve-audit.json\n" +
 			"  keyreeve iam-policy --for remediate > keyreeve-remediate.json\n" +
+			"  keyreeve iam-policy --for org --org-role security/keyreeve-audit > keyreeve-org.json\n" +
 			"  aws iam create-policy --policy-name keyreeve-audit --policy-document file://keyreeve-audit.json",
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			policy, ok := policies()[mode]
-			if !ok {
-				return misuse("use audit, remediate or rotate", "unknown mode %q", mode)
-			}
-			if mode == "rotate" {
-				set, _, err := a.readConfig(a.sys.Now())
-				if err != nil {
-					return asMisuse(err)
-				}
-				policy.Statement = append(policy.Statement, targetStatements(set)...)
-			}
-			text, err := json.MarshalIndent(policy, "", "  ")
-			if err != nil {
+			if err := refuseEmptyFlags(c); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(c.OutOrStdout(), string(text))
-			return err
+			return a.printPolicy(&f, c.Flags().Changed("org-role") || c.Flags().Changed("partition"))
 		},
 	}
-	c.Flags().StringVar(&mode, "for", "audit", "`MODE`: audit, remediate, rotate")
-	completeValues(c, "for", []string{"audit", "remediate", "rotate"})
+	modes := append(words(role.Modes()), forOrg)
+	fs := c.Flags()
+	fs.StringVar(&f.mode, "for", string(role.Audit), "`MODE`: "+strings.Join(modes, ", "))
+	fs.StringVar(&f.orgRole, "org-role", role.DefaultName, "with --for org: `NAME` of the role to assume in each account, after its path where it has one")
+	fs.StringVar(&f.partition, "partition", role.DefaultPartition, "with --for org: `NAME` of the partition of the accounts")
+	completeValues(c, "for", modes)
 	return c
 }
 
-// policies are the policies by the mode that needs them. The resource is everything: users come and go, ListUsers,
-// the credential report and the account's summary take no narrower one, and the partition is not known here.
-func policies() map[string]policyDocument {
-	allow := func(sid string, actions []string) policyDocument {
-		return policyDocument{
-			Version:   "2012-10-17",
-			Statement: []policyStatement{{Sid: sid, Effect: "Allow", Action: actions, Resource: "*"}},
-		}
+// forOrg is the mode of the credentials that reach the accounts of an organisation.
+const forOrg = "org"
+
+// printPolicy prints the policy of a mode; place tells whether flags say where the roles of an organisation are.
+func (a *app) printPolicy(f *policyFlags, place bool) error {
+	policy := role.Document{}
+	var err error
+	switch {
+	case f.mode == forOrg:
+		policy, err = orgPolicy(f.orgRole, f.partition)
+	case !role.Mode(f.mode).Valid():
+		err = misuse("use audit, remediate, rotate or org", "unknown mode %q", f.mode)
+	case place:
+		err = misuse("leave them out, or say --for org", "--org-role and --partition go with --for org")
+	default:
+		policy, err = a.policy(role.Mode(f.mode))
 	}
-	return map[string]policyDocument{
-		"audit":     allow("KeyreeveAudit", awsiam.AuditActions()),
-		"remediate": allow("KeyreeveRemediate", awsiam.RemediateActions()),
-		"rotate":    allow("KeyreeveRotate", awsiam.RotateActions()),
+	if err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(policy, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.sys.Stdout, string(text))
+	return err
+}
+
+// policy is what a mode needs in one account. The resource is everything: users come and go, ListUsers, the credential
+// report and the account's summary take no narrower one, and the partition is not known here.
+func (a *app) policy(m role.Mode) (role.Document, error) {
+	switch m {
+	case role.Remediate:
+		return allow("KeyreeveRemediate", awsiam.RemediateActions()), nil
+	case role.Rotate:
+		set, _, err := a.readConfig(a.sys.Now())
+		if err != nil {
+			return role.Document{}, asMisuse(err)
+		}
+		out := allow("KeyreeveRotate", awsiam.RotateActions())
+		out.Statement = append(out.Statement, targetStatements(set)...)
+		return out, nil
+	default:
+		return allow("KeyreeveAudit", awsiam.AuditActions()), nil
+	}
+}
+
+// orgPolicy is what it takes to list the accounts of an organisation and to assume that role in each.
+func orgPolicy(name, partition string) (role.Document, error) {
+	if !role.IsName(name) {
+		return role.Document{}, misuse("write its name, after its path where it has one: security/keyreeve-audit", "--org-role %q is no role", name)
+	}
+	if !role.IsPartition(partition) {
+		return role.Document{}, misuse("use aws, aws-cn, aws-us-gov or the like", "%q is no partition", partition)
+	}
+	out := allow("KeyreeveOrganization", awsiam.OrgActions())
+	out.Statement = append(out.Statement, role.Statement{
+		Sid: "KeyreeveAssume", Effect: "Allow", Action: []string{"sts:AssumeRole"}, Resource: "arn:" + partition + ":iam::*:role/" + name,
+	})
+	return out, nil
+}
+
+// allow is a policy of one statement about everything.
+func allow(sid string, actions []string) role.Document {
+	return role.Document{
+		Version:   "2012-10-17",
+		Statement: []role.Statement{{Sid: sid, Effect: "Allow", Action: actions, Resource: "*"}},
 	}
 }
 
 // targetStatements are what the couriers need, for each secret and parameter that the settings name. What a role reaches
 // needs only the right to assume it; the role's own policy is the other account's matter.
-func targetStatements(set *config.Config) []policyStatement {
-	var out []policyStatement
+func targetStatements(set *config.Config) []role.Statement {
+	var out []role.Statement
 	for i, s := range set.Stores() {
-		st := policyStatement{Effect: "Allow"}
+		st := role.Statement{Effect: "Allow"}
 		region := s.Region
 		if region == "" {
 			region = "*"

@@ -8,6 +8,7 @@ The end of the input is the end of the process, so no server outlives its test.
 """
 
 import datetime
+import json
 import logging
 import os
 import sys
@@ -63,8 +64,6 @@ def frame_refusals():
 
 def few_policies():
     """Leaves moto the managed policies that tests attach: it reads all thousand anew for each account, in a second."""
-    import json
-
     from moto.iam import models
 
     wanted = ("AWSCompromisedKeyQuarantine", "AdministratorAccess", "IAMReadOnlyAccess", "SecurityAudit")
@@ -72,6 +71,14 @@ def few_policies():
     models.aws_managed_policies_data = json.dumps(
         {name: policy for name, policy in every.items() if name.startswith(wanted)}
     )
+
+
+def write_policies():
+    """Keeps a role's policy that comes from a CloudFormation template as JSON, as IAM does; moto keeps the dict."""
+    from moto.iam.models import Role
+
+    put = Role.put_policy
+    Role.put_policy = lambda self, name, policy: put(self, name, policy if isinstance(policy, str) else json.dumps(policy))
 
 
 def main():
@@ -87,6 +94,7 @@ def main():
     moto.core.utils.utcnow = clock.now
     frame_refusals()
     few_policies()
+    write_policies()
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
