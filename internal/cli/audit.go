@@ -318,15 +318,19 @@ func (a *app) tellPeople(result *finding.Audit, p *auditPlan) {
 	}
 }
 
-// tellGaps tells what was not read, once a kind of reading: five thousand users denied are one line.
+// tellGaps tells what was not read, once a kind of reading: five thousand users denied are one line, and so are a thousand
+// accounts that let nobody in.
 func (a *app) tellGaps(result *finding.Audit) {
-	denied := false
+	count := map[string]int{}
+	denied, shut := false, false
 	for _, acc := range result.Accounts {
-		count := map[string]int{}
 		for _, g := range acc.Gaps {
 			count[g.Reading]++
-			denied = denied || g.Denied
+			shut = shut || g.Reading == "AssumeRole"
+			denied = denied || g.Denied && g.Reading != "AssumeRole"
 		}
+	}
+	for _, acc := range result.Accounts {
 		for _, g := range acc.Gaps {
 			n := count[g.Reading]
 			delete(count, g.Reading)
@@ -335,8 +339,14 @@ func (a *app) tellGaps(result *finding.Audit) {
 			}
 		}
 	}
-	if denied && !a.global.quiet {
+	if a.global.quiet {
+		return
+	}
+	if denied {
 		a.say("hint: keyreeve iam-policy --for audit prints the policy that an audit needs")
+	}
+	if shut {
+		a.say("hint: keyreeve org setup prints what makes the role in each account; --org-role and --external-id say which it is")
 	}
 }
 
