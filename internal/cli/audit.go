@@ -71,7 +71,7 @@ func (a *app) auditCommand() *cobra.Command {
 			if err := refuseEmptyFlags(c); err != nil {
 				return err
 			}
-			if err := f.orgFlags.check(c); err != nil {
+			if err := f.check(c); err != nil {
 				return asMisuse(err)
 			}
 			if f.org && !c.Flags().Changed("concurrency") {
