@@ -85,16 +85,20 @@ func (a *app) planOrganization(ctx context.Context, p *planRequest) error {
 // dropPlan removes the account's plan that an earlier run wrote: beside the new ones it would pass for one of them. What is no
 // plan of that account stays.
 func dropPlan(path, account string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil // there is none
-	}
-	old, err := plan.Decode(f)
-	_ = f.Close() // only read
-	if err != nil || len(old.Accounts) != 1 || old.Accounts[0].ID != account {
+	if !isPlanOf(path, account) {
 		return nil
 	}
 	return os.Remove(path)
+}
+
+func isPlanOf(path, account string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // only read
+	old, err := plan.Decode(f)
+	return err == nil && len(old.Accounts) == 1 && old.Accounts[0].ID == account
 }
 
 // planAccounts reads the accounts and plans each; the plans are in the order of the accounts' ids.
