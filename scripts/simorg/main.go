@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"runtime/pprof"
 	"syscall"
 	"time"
@@ -75,7 +74,6 @@ func run(ctx context.Context) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	debug.SetGCPercent(50) // memory counts here, the processor is idle enough
 	s, err := sim.New(o)
 	if err != nil {
 		return err

@@ -26,6 +26,9 @@ const Management = "999999999999"
 
 const defaultFailing = 0.05
 
+// Accounts are read some hundreds at once where they are small, and fewer where they are large.
+const keptUsers, keptAccounts = 50_000, 64
+
 // Options describe an organisation.
 type Options struct {
 	Accounts int       // besides the management account
@@ -77,6 +80,7 @@ func New(o Options) (*Sim, error) {
 	}
 	o.Now = o.Now.UTC().Truncate(time.Second)
 	s := &Sim{options: o, cloud: fakeaws.New(o.Now)}
+	s.cloud.KeepLazy(max(keptUsers, keptAccounts*o.Users))
 	s.cloud.Set(fakeaws.Switches{NoLog: true, Latency: o.Latency})
 	s.add(fact.Account{ID: Management, Name: "management"}, o.Accounts)
 	for i := range o.Accounts {
