@@ -140,6 +140,7 @@ func (m *Members) assume(ctx context.Context, c *client, account fact.Account) (
 	})
 	if err != nil {
 		e := c.failure(ctx, actionAssumeRole, doing, c.set.RoleARN, err)
+		e.Purpose = purposeOrg
 		if errors.Is(e.Kind, ErrDenied) {
 			e.hint = m.refusalHint(c.set)
 		}

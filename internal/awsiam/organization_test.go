@@ -1,12 +1,14 @@
 package awsiam_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -133,7 +135,7 @@ func TestOrganization_namesTheActionThatIsDenied(t *testing.T) {
 	}
 }
 
-func TestOrganization_repeatsWhatIsThrottledAndKeepsWithinItsRate(t *testing.T) {
+func TestOrganization_repeatsWhatIsThrottled(t *testing.T) {
 	cloud := fleet(t, 2)
 	cloud.Inject(fakeaws.Fault{Kind: fakeaws.Throttle, Action: "organizations:ListAccounts", Times: 3})
 	o := openOrganization(t, orgSettings(serve(t, cloud)))
@@ -143,6 +145,18 @@ func TestOrganization_repeatsWhatIsThrottledAndKeepsWithinItsRate(t *testing.T) 
 	cloud.Inject(fakeaws.Fault{Kind: fakeaws.Throttle, Action: "organizations:ListAccounts"})
 	if _, err := o.Read(t.Context()); !errors.Is(err, awsiam.ErrThrottled) {
 		t.Errorf("%v, want %v", err, awsiam.ErrThrottled)
+	}
+}
+
+func TestOrganization_keepsWithinItsRate(t *testing.T) {
+	s := orgSettings(serve(t, fleet(t, 2)))
+	s.Rate = 1e-6 // the call after the first would have to wait for days
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	o := openOrganization(t, s)
+	_, err := o.Read(ctx)
+	if err == nil || !strings.Contains(err.Error(), "rate limit") || o.Attempts() != 1 {
+		t.Errorf("%v after %d requests, want it to stop after 1", err, o.Attempts())
 	}
 }
 
