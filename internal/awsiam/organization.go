@@ -126,8 +126,8 @@ func stateOf(a types.Account) fact.AccountState {
 func (o *Organization) asOutsider(err error, who fact.Caller, org fact.Organization) error {
 	e := (*Error)(nil)
 	if errors.As(err, &e) && errors.Is(e.Kind, ErrDenied) && who.Account.ID != org.Management {
-		e.hint = fmt.Sprintf("account %s is no more than a member, unless it is a delegated administrator: use credentials of the management account %s;\n"+
-			"there, keyreeve iam-policy --for org prints the policy", who.Account.ID, org.Management)
+		e.hint = fmt.Sprintf("use credentials of the management account %s, or of a delegated administrator, "+
+			"with the policy of keyreeve iam-policy --for org", org.Management)
 	}
 	return err
 }
