@@ -73,6 +73,39 @@ func TestMembers_readTheCallersOwnAccountWithoutARole(t *testing.T) {
 	}
 }
 
+func TestMembers_standOnOneChainOfCredentials(t *testing.T) {
+	bare(t)
+	cloud := fleet(t, 3)
+	cloud.SetNow(time.Now()) // the SDK looks at the real clock to tell whether the role of the chain has ended
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAFAKE"+contractAccount)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "any")
+	m := openMembers(t, awsiam.Settings{
+		EndpointURL: serve(t, cloud), RoleARN: "arn:aws:iam::" + memberID(0) + ":role/hub", SessionName: "hub", Now: cloud.Now,
+	})
+	if who := m.Caller(); who.ARN != "arn:aws:sts::"+memberID(0)+":assumed-role/hub/hub" {
+		t.Errorf("caller %+v", who)
+	}
+	for i := range 3 {
+		r, err := m.Open(t.Context(), at(memberID(i)), awsiam.MemberSettings{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := r.Caller(t.Context())
+		ids, idsErr := r.KeyIDs(t.Context())
+		want := "arn:aws:sts::" + memberID(i) + ":assumed-role/keyreeve-audit/keyreeve"
+		keys := 3 // that of the environment, of the hub, of the member
+		if i == 0 {
+			want, keys = m.Caller().ARN, 2
+		}
+		if err := errors.Join(err, idsErr); err != nil || who.ARN != want || len(ids) != keys || ids[0] != "AKIAFAKE"+contractAccount {
+			t.Errorf("account %d: %+v by %v, %v, want %s", i, who, ids, err, want)
+		}
+	}
+	if got := cloud.Counts()["sts:AssumeRole"].Calls; got != 1+2 {
+		t.Errorf("%d roles were assumed, want that of the hub once and two of members", got)
+	}
+}
+
 func TestMembers_aRoleThatCannotBeHadIsToldWithTheNextMove(t *testing.T) {
 	cloud := fleet(t, 4)
 	const external = "tide-1"
