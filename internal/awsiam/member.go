@@ -140,6 +140,7 @@ func (m *Members) assume(ctx context.Context, c *client, account fact.Account) (
 	})
 	if err != nil {
 		e := c.failure(ctx, actionAssumeRole, doing, c.set.RoleARN, err)
+		e.Purpose = purposeOrg
 		if errors.Is(e.Kind, ErrDenied) {
 			e.hint = m.refusalHint(c.set)
 		}
@@ -166,8 +167,8 @@ func (m *Members) refusalHint(s Settings) string {
 	if s.ExternalID != "" {
 		external = fmt.Sprintf("the external id %q", s.ExternalID)
 	}
-	return fmt.Sprintf("keyreeve org setup prints the role: is it in the account, does it trust %s, and ask for %s;\n"+
-		"and do these credentials allow sts:AssumeRole on it", m.caller.ARN, external)
+	return fmt.Sprintf("keyreeve org setup prints the role: it has to be in the account, to trust %s and to ask for %s, "+
+		"and the one who assumes it needs sts:AssumeRole", m.caller.ARN, external)
 }
 
 // session holds the credentials of a role while they last.

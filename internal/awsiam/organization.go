@@ -126,13 +126,14 @@ func stateOf(a types.Account) fact.AccountState {
 func (o *Organization) asOutsider(err error, who fact.Caller, org fact.Organization) error {
 	e := (*Error)(nil)
 	if errors.As(err, &e) && errors.Is(e.Kind, ErrDenied) && who.Account.ID != org.Management {
-		e.hint = fmt.Sprintf("account %s is no more than a member, unless it is a delegated administrator: use credentials of the management account %s;\n"+
-			"there, keyreeve iam-policy --for org prints the policy", who.Account.ID, org.Management)
+		e.hint = fmt.Sprintf("use credentials of the management account %s, or of a delegated administrator, "+
+			"with the policy of keyreeve iam-policy --for org", org.Management)
 	}
 	return err
 }
 
-// accounts hands every account of a listing to each. Pages may be empty while more follow.
+// accounts hands every account of a listing to each. Pages may be empty while more follow; the last one has at least
+// a list of none.
 func (o *Organization) accounts(
 	ctx context.Context, doing sentence,
 	list func(token *string) ([]types.Account, *string, error), each func(types.Account),
@@ -142,7 +143,7 @@ func (o *Organization) accounts(
 		if err != nil {
 			return nil, false, o.refused(ctx, doing, err)
 		}
-		if accounts == nil {
+		if accounts == nil && aws.ToString(next) == "" {
 			return nil, false, o.garbled(ctx, doing, "it holds no list of accounts")
 		}
 		for _, a := range accounts {
@@ -269,7 +270,7 @@ func (o *Organization) units(ctx context.Context, above place) ([]place, error) 
 		if err != nil {
 			return nil, false, o.refused(ctx, doing, err)
 		}
-		if out.OrganizationalUnits == nil {
+		if out.OrganizationalUnits == nil && aws.ToString(out.NextToken) == "" {
 			return nil, false, o.garbled(ctx, doing, "it holds no list of units")
 		}
 		for _, u := range out.OrganizationalUnits {
@@ -313,7 +314,7 @@ func (o *Organization) AccountTags(ctx context.Context, account string) (map[str
 		if err != nil {
 			return nil, false, o.refused(ctx, doing, err)
 		}
-		if out.Tags == nil {
+		if out.Tags == nil && aws.ToString(out.NextToken) == "" {
 			return nil, false, o.garbled(ctx, doing, "it holds no list of tags")
 		}
 		for _, tag := range out.Tags {

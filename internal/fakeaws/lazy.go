@@ -2,8 +2,8 @@ package fakeaws
 
 import "github.com/keyreeve/keyreeve/internal/fact"
 
-// lazyUsers are as many users of lazy accounts as are kept at once, at about half a kilobyte each.
-const lazyUsers = 250_000
+// lazyUsers are as many users of lazy accounts as are kept at once where nobody says otherwise: some ten megabytes.
+const lazyUsers = 20_000
 
 // making is how the users of a lazy account come to be.
 type making struct {
@@ -16,7 +16,7 @@ type making struct {
 type lazy struct {
 	accounts []*Account
 	users    int // of them
-	most     int // of users; one account is kept whatever its size
+	most     int // of users: see KeepLazy
 }
 
 // AddLazyAccount adds an account as AddAccount does, whose users are made when somebody asks about it, and
@@ -29,6 +29,14 @@ func (c *Cloud) AddLazyAccount(a fact.Account, users func() []User) *Account {
 	out := c.addAccount(a)
 	out.made = &making{users: users}
 	return out
+}
+
+// KeepLazy has about that many users of lazy accounts kept at once, at half a kilobyte each; those of one account are
+// kept whatever their number. Where more are asked about in turn, they are made over and over.
+func (c *Cloud) KeepLazy(users int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lazy.most = users
 }
 
 // load makes the users of a lazy account, unless they are there.

@@ -245,3 +245,13 @@ func TestAddLazyAccount_keepsTheReportThatWasPromised(t *testing.T) {
 		t.Errorf("after four hours the key is still active: %s", got)
 	}
 }
+
+func TestLatency_isTheLeastThatACallTakes(t *testing.T) {
+	c, a, _ := tide(t)
+	const latency = 30 * time.Millisecond
+	c.Set(fakeaws.Switches{Latency: latency})
+	endpoint, begun := start(t, c), time.Now()
+	if status, body := call(t, endpoint, a.Credential(), "ListUsers", nil); status != http.StatusOK || time.Since(begun) < latency {
+		t.Errorf("HTTP %d %s after %v, want at least %v", status, body, time.Since(begun), latency)
+	}
+}

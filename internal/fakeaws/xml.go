@@ -48,6 +48,18 @@ func (n *node) write(b *bytes.Buffer) {
 	b.WriteByte('>')
 }
 
+// size is about how long the XML gets.
+func (n *node) size() int {
+	if n == nil {
+		return 0
+	}
+	out := 2*len(n.name) + len(n.text) + len("<></>")
+	for _, kid := range n.kids {
+		out += kid.size()
+	}
+	return out
+}
+
 // render is the answer as AWS frames it. result nil means an action without one.
 func (c *Cloud) render(action string, result *node, err error) answer {
 	c.serial++
@@ -84,6 +96,7 @@ func renderXML(service, name, id string, result *node, refusal *Error) []byte {
 		space = "https://sts.amazonaws.com/doc/2011-06-15/"
 	}
 	var b bytes.Buffer
+	b.Grow(512 + result.size())
 	if refusal != nil {
 		kind := "Sender"
 		if refusal.Status >= 500 {
