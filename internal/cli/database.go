@@ -56,7 +56,7 @@ func (a *app) openWritten(ctx context.Context) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if there, err := store.Exists(url); err != nil || !there {
+	if there, err := store.Exists(ctx, url); err != nil || !there {
 		return nil, err
 	}
 	return a.openStore(ctx)
