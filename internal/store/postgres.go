@@ -23,7 +23,7 @@ import (
 
 const (
 	connectTime = 10 * time.Second // unless the URL has connect_timeout
-	readTime    = 10 * time.Minute // bounds one reading: a Check of millions of entries takes its time
+	readTime    = time.Hour        // bounds one reading: a copy of millions of rows takes its time
 	settleTime  = 30 * time.Second // to learn what became of a commit
 	settlePause = 50 * time.Millisecond
 	writeTries  = 5 // of a write that was undone by no fault of its own
@@ -381,7 +381,7 @@ func (e *enginePostgres) close() error { return nil }
 func (s *server) explain(doing string, err error) error {
 	var ours *Error
 	var said *pgconn.PgError
-	if err == nil || errors.As(err, &ours) {
+	if err == nil || errors.As(err, &ours) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	problem := fmt.Sprintf("%s the journal %s", doing, s.name)

@@ -158,7 +158,11 @@ func (d *DB) told(point string) {
 
 // read runs do on one state of the database.
 func (d *DB) read(ctx context.Context, do func(tx *sql.Tx) error) error {
-	err := d.e.read(ctx, do)
+	return d.reading(d.e.read(ctx, do))
+}
+
+// reading says what was being done when an error came up that does not say so itself.
+func (d *DB) reading(err error) error {
 	var input *journal.InputError
 	var ours *Error
 	switch {
