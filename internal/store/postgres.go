@@ -152,6 +152,8 @@ func (s *server) openReader(ctx context.Context) (*DB, error) {
 	return d, nil
 }
 
+func (s *server) called() string { return s.name }
+
 func (s *server) exists(ctx context.Context) (bool, error) {
 	d := s.connect()
 	version, err := d.version(ctx)
@@ -428,15 +430,18 @@ func away(err error) bool {
 	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) || lostOnTheWay(err)
 }
 
-// why is the innermost reason: what is around it repeats the address.
+// why is the innermost reason, in one line: what is around it repeats the address, once for each way that was tried.
 func why(err error) error {
+	var named *net.DNSError
 	var dialed *net.OpError
 	switch {
+	case errors.As(err, &named):
+		return named
 	case errors.As(err, &dialed):
 		return dialed
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("it did not answer in time")
 	default:
-		return err
+		return errors.New(strings.Join(strings.Fields(err.Error()), " "))
 	}
 }

@@ -85,6 +85,8 @@ func (f file) open(ctx context.Context, o Options) (*DB, error) {
 	return d, nil
 }
 
+func (f file) called() string { return "sqlite:" + string(f) }
+
 func (f file) exists(context.Context) (bool, error) {
 	_, err := os.Stat(string(f))
 	if errors.Is(err, os.ErrNotExist) {

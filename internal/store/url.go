@@ -13,6 +13,16 @@ type place interface {
 	open(ctx context.Context, o Options) (*DB, error)
 	openReader(ctx context.Context) (*DB, error)
 	exists(ctx context.Context) (bool, error)
+	called() string
+}
+
+// NameOf is what messages may call a URL: without a password. Empty for one that cannot be meant.
+func NameOf(at string) string {
+	p, err := parse(at)
+	if err != nil {
+		return ""
+	}
+	return p.called()
 }
 
 // urlForms are the databases that can be meant.
