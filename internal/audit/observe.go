@@ -7,9 +7,10 @@ import (
 )
 
 // Observe judges what was read of one account as Snapshot does, in the form that history compares with what stood open
-// before. opt.AsOf is required; what else opt asks to keep is of no matter.
+// before. opt.AsOf is required; opt.DueWithin says how far what falls due is
+// looked for; what else opt asks to keep is of no matter.
 func Observe(s *fact.Snapshot, opt Options) (*history.Observation, error) {
-	opt.All, opt.CountOnly, opt.DueWithin, opt.Framework = false, false, 0, ""
+	opt.All, opt.CountOnly, opt.Framework = false, false, ""
 	a, err := Snapshot(s, opt)
 	if err != nil {
 		return nil, err
@@ -43,6 +44,16 @@ func Observe(s *fact.Snapshot, opt Options) (*history.Observation, error) {
 	}
 	for v := range a.Verdicts {
 		o.Verdicts = append(o.Verdicts, *v)
+	}
+	for i := range a.Due {
+		v := &a.Due[i]
+		d := history.Due{
+			ID: v.ID, User: v.User, Rule: v.Rule, Kind: v.Kind, Title: v.Title, Severity: v.Severity, At: v.Due.Time(), Tags: o.Tags(v.User),
+		}
+		if v.Key != nil {
+			d.KeyID, d.KeyCreated = v.Key.ID, v.Key.Created
+		}
+		o.Due = append(o.Due, d)
 	}
 	return o, nil
 }

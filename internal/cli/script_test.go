@@ -23,6 +23,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
+	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
 
 var update = flag.Bool("update", false, "write anew what cmp compares")
@@ -49,9 +50,24 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //	clock +TIME               moves the clock of the company and of the program on, such as +8d
 //	schema [plan|run|runs|journal|history|trend] FILE   the file is such a document; without a kind: an audit
 func TestScript_storiesOfTheCommandLine(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
-		UpdateScripts: *update,
+	p := scriptParams(func() string { return "" })
+	p.Dir, p.UpdateScripts = "testdata/script", *update
+	testscript.Run(t, p)
+}
+
+// The same stories, with their journal on a server.
+func TestScript_storiesOfTheCommandLineOnPostgres(t *testing.T) {
+	postgres.URL(t) // or it is skipped
+	p := scriptParams(func() string { return postgres.URL(t) })
+	for _, name := range []string{"guards", "remediate", "request", "rotate", "stale"} {
+		p.Files = append(p.Files, "testdata/script/"+name+".txtar")
+	}
+	testscript.Run(t, p)
+}
+
+// scriptParams are those of a story; db gives the URL of its journal, empty: where it is by itself.
+func scriptParams(db func() string) testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			cloud := fakeaws.Demo(storyTime)
 			server, err := cloud.Start()
@@ -69,13 +85,14 @@ func TestScript_storiesOfTheCommandLine(t *testing.T) {
 			env.Setenv("NOW", storyTime.Format(time.RFC3339))
 			env.Setenv(clockFile, filepath.Join(env.WorkDir, ".clock"))
 			env.Setenv(noWait, "1")
+			env.Setenv(testDB, db())
 			return setClock(env.Getenv(clockFile), storyTime)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exit": exitCommand, "fake": fakeCommand, "schema": schemaCommand, "clock": clockCommand,
 			"lastrun": lastRunCommand, "replace": replaceCommand, "request": requestCommand,
 		},
-	})
+	}
 }
 
 func exitCommand(ts *testscript.TestScript, neg bool, args []string) {

@@ -80,6 +80,21 @@ type Observation struct {
 	Terms    map[string]string                   // by the id of each rule of the ruleset: a digest of what it asks
 	Unjudged []string                            // ids of those rules that this evidence could not answer
 	Verdicts []finding.Verdict                   // failing, unknown and excepted ones
+	Due      []Due                               // passing ones that fail soon
+}
+
+// Due is a verdict that passes, and fails from an instant on if nothing changes.
+type Due struct {
+	ID         string // finding.Fingerprint
+	User       string
+	Rule       string
+	Kind       string
+	Title      string
+	Severity   finding.Severity
+	KeyID      string // empty where it is not known
+	KeyCreated fact.Time
+	At         time.Time         // UTC
+	Tags       map[string]string // of the user; nil where they were not read
 }
 
 // Changes are what an observation changed.

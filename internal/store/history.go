@@ -25,6 +25,7 @@ func (d *DB) Observe(ctx context.Context, o *history.Observation) (history.Chang
 	}
 	var c history.Changes
 	err := d.write(ctx, "observe", func(ctx context.Context, tx *sql.Tx) error {
+		c = history.Changes{}
 		last, unread, err := takeAccount(ctx, tx, &o.Account, o.At)
 		if err != nil {
 			return err
@@ -46,7 +47,7 @@ func (d *DB) Observe(ctx context.Context, o *history.Observation) (history.Chang
 			return err
 		}
 		return writeAccount(ctx, tx, &at, unread)
-	})
+	}, leaves(`SELECT 1 FROM accounts WHERE id = $1 AND judged_at = $2`, o.Account.ID, journal.Stamp(o.At)))
 	if err != nil {
 		return history.Changes{}, fmt.Errorf("record what was judged of account %s: %w", o.Account.ID, err)
 	}
@@ -60,8 +61,8 @@ func takeAccount(ctx context.Context, tx *sql.Tx, a *fact.Account, at time.Time)
 	var since sql.NullString
 	err = tx.QueryRowContext(ctx, `
 		INSERT INTO accounts (id, aws_partition, name, ou, first_at, judged_at, source, ruleset, complete, gaps,
-			users, keys, active_keys, ages, failing, failing_keys)
-		VALUES ($1, $2, '', '', $3, '', '', '', 0, '[]', 0, 0, 0, '{}', 0, 0)
+			users, keys, active_keys, ages, failing, failing_keys, due, posted_at)
+		VALUES ($1, $2, '', '', $3, '', '', '', 0, '[]', 0, 0, 0, '{}', 0, 0, '[]', '')
 		ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING judged_at, unread_since`, a.ID, a.Partition, journal.Stamp(at)).Scan(&judged, &since)
 	if err != nil {
 		return time.Time{}, time.Time{}, err
@@ -151,6 +152,10 @@ func writeAccount(ctx context.Context, tx *sql.Tx, o *history.Observation, unrea
 	if len(o.Ages) == 0 {
 		ages = []byte("{}")
 	}
+	due, err := dueText(o.Due)
+	if err != nil {
+		return err
+	}
 	if !o.UsersRead { // what it counts is not the account: the numbers of before stay, and the day has none
 		_, err := tx.ExecContext(ctx, `
 			UPDATE accounts SET aws_partition = $1, name = $2, ou = $3, tags = $4, judged_at = $5, ruleset = $6, complete = 0, gaps = $7,
@@ -162,9 +167,9 @@ func writeAccount(ctx context.Context, tx *sql.Tx, o *history.Observation, unrea
 	_, err = tx.ExecContext(ctx, `
 		UPDATE accounts SET aws_partition = $1, name = $2, ou = $3, tags = $4, judged_at = $5, source = $6, made_at = $7, ruleset = $8, complete = $9,
 			gaps = $10, unread_since = NULL, users = $11, keys = $12, active_keys = $13, ages = $14, failing = $15, failing_keys = $16,
-			gone_at = NULL WHERE id = $17`,
+			due = $17, gone_at = NULL WHERE id = $18`,
 		o.Account.Partition, clean(o.Account.Name), clean(o.Account.OU), tags, journal.Stamp(o.At), string(o.Evidence.Source),
-		stampOrNull(o.Evidence.MadeAt()), o.Ruleset, bit(o.Complete), clean(string(gaps)), o.Users, o.Keys, o.ActiveKeys, string(ages), failing, len(keys), o.Account.ID)
+		stampOrNull(o.Evidence.MadeAt()), o.Ruleset, bit(o.Complete), clean(string(gaps)), o.Users, o.Keys, o.ActiveKeys, string(ages), failing, len(keys), due, o.Account.ID)
 	if err != nil {
 		return err
 	}
@@ -184,36 +189,45 @@ func (d *DB) Leave(ctx context.Context, there []string, at time.Time) ([]history
 	for _, id := range there {
 		present[id] = true
 	}
+	all, err := d.Accounts(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
 	var out []history.Changes
-	err := d.write(ctx, "leave", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := accountRows(ctx, tx, selectAccounts+`WHERE gone_at IS NULL ORDER BY id`)
-		if err != nil {
-			return err
-		}
-		for i := range rows {
-			a := &rows[i]
-			if present[a.Account.ID] {
-				continue
-			}
-			open, err := verdictRows(ctx, tx, selectVerdicts+`WHERE account = $1 AND closed_at IS NULL`, a.Account.ID)
+	for i := range all {
+		if a := &all[i]; !present[a.Account.ID] && a.GoneAt.IsZero() {
+			c, err := d.leave(ctx, a.Account, at)
 			if err != nil {
-				return err
-			}
-			c := history.Leave(open, a.Account, a.JudgedAt, at.UTC().Truncate(time.Microsecond))
-			if err := writeChanges(ctx, tx, &c, a.JudgedAt); err != nil {
-				return err
-			}
-			if _, err := tx.ExecContext(ctx, `UPDATE accounts SET gone_at = $1, failing = 0, failing_keys = 0 WHERE id = $2`, journal.Stamp(at), a.Account.ID); err != nil {
-				return err
+				return out, fmt.Errorf("record that account %s is gone: %w", a.Account.ID, err)
 			}
 			out = append(out, c)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("record which accounts are gone: %w", err)
 	}
 	return out, nil
+}
+
+func (d *DB) leave(ctx context.Context, a fact.Account, at time.Time) (history.Changes, error) {
+	var c history.Changes
+	err := d.write(ctx, "leave", func(ctx context.Context, tx *sql.Tx) error {
+		last, _, err := takeAccount(ctx, tx, &a, at)
+		if err != nil {
+			return err
+		}
+		if at.Before(last) { // somebody read it meanwhile
+			return ErrOlder
+		}
+		open, err := verdictRows(ctx, tx, selectVerdicts+`WHERE account = $1 AND closed_at IS NULL`, a.ID)
+		if err != nil {
+			return err
+		}
+		c = history.Leave(open, a, last, at.UTC().Truncate(time.Microsecond))
+		if err := writeChanges(ctx, tx, &c, last); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE accounts SET gone_at = $1, failing = 0, failing_keys = 0, due = '[]' WHERE id = $2`, journal.Stamp(at), a.ID)
+		return err
+	}, leaves(`SELECT 1 FROM accounts WHERE id = $1 AND gone_at = $2`, a.ID, journal.Stamp(at)))
+	return c, err
 }
 
 // Prune forgets verdicts that closed before that instant, and days before it. Open verdicts stay however old they are.
@@ -231,11 +245,55 @@ func (d *DB) Prune(ctx context.Context, closed, days time.Time) (verdicts, point
 		}
 		points, err = res.RowsAffected()
 		return err
-	})
+	}, leaves(`SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM verdicts WHERE closed_at < $1) AND NOT EXISTS (SELECT 1 FROM days WHERE day < $2)`,
+		journal.Stamp(closed), days.UTC().Format(time.DateOnly)))
 	if err != nil {
 		return 0, 0, fmt.Errorf("forget what is too old: %w", err)
 	}
 	return verdicts, points, nil
+}
+
+// dueRow is a verdict in the column due: one that passes, and fails from an instant on.
+type dueRow struct {
+	ID         string            `json:"id"`
+	User       string            `json:"user"`
+	Rule       string            `json:"rule"`
+	Kind       string            `json:"kind"`
+	Title      string            `json:"title"`
+	Severity   string            `json:"severity"`
+	KeyID      string            `json:"key_id,omitempty"`
+	KeyCreated string            `json:"key_created,omitempty"`
+	Due        string            `json:"due"`
+	Tags       map[string]string `json:"tags,omitempty"`
+}
+
+func dueText(list []history.Due) (string, error) {
+	rows := make([]dueRow, 0, len(list))
+	for _, d := range list {
+		row := dueRow{d.ID, d.User, d.Rule, d.Kind, d.Title, string(d.Severity), d.KeyID, "", journal.Stamp(d.At), d.Tags}
+		if d.KeyCreated.Known() {
+			row.KeyCreated = journal.Stamp(d.KeyCreated.Time())
+		}
+		rows = append(rows, row)
+	}
+	text, err := json.Marshal(rows)
+	return clean(string(text)), err
+}
+
+func readDue(text string) ([]history.Due, error) {
+	var rows []dueRow
+	if err := journal.DecodeStrict([]byte(text), &rows); err != nil {
+		return nil, err
+	}
+	var out []history.Due
+	var rd reading
+	for _, r := range rows {
+		out = append(out, history.Due{
+			ID: r.ID, User: r.User, Rule: r.Rule, Kind: r.Kind, Title: r.Title, Severity: finding.Severity(r.Severity), KeyID: r.KeyID,
+			KeyCreated: fact.At(rd.at(r.KeyCreated)), At: rd.at(r.Due), Tags: r.Tags,
+		})
+	}
+	return out, rd.err
 }
 
 func tagsText(tags map[string]string) (sql.NullString, error) {

@@ -31,7 +31,9 @@ type Account struct {
 	Ages        map[int]int // by history.AgeStep
 	Failing     int
 	FailingKeys int
-	GoneAt      time.Time // zero: it is there
+	Due         []history.Due // what passes and fails soon, as far as it was asked for when it was judged
+	PostedAt    time.Time     // until when what changed has been told; zero: nothing was
+	GoneAt      time.Time     // zero: it is there
 }
 
 // HistoryFilter says which entries of the history are meant. Zero values do not limit.
@@ -178,7 +180,7 @@ func (d *DB) AccountOf(ctx context.Context, id string) (Account, bool, error) {
 }
 
 const selectAccounts = `SELECT id, aws_partition, name, ou, tags, first_at, judged_at, source, made_at, ruleset, complete, gaps, unread_since,
-	users, keys, active_keys, ages, failing, failing_keys, gone_at FROM accounts `
+	users, keys, active_keys, ages, failing, failing_keys, due, posted_at, gone_at FROM accounts `
 
 func accountRows(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]Account, error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
@@ -191,15 +193,16 @@ func accountRows(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]
 		var (
 			a                         Account
 			first, judged, gaps, ages string
+			due, posted               string
 			tags, made, unread, gone  sql.NullString
 		)
 		err := rows.Scan(&a.Account.ID, &a.Account.Partition, &a.Account.Name, &a.Account.OU, &tags, &first, &judged, &a.Source, &made, &a.Ruleset, &a.Complete,
-			&gaps, &unread, &a.Users, &a.Keys, &a.ActiveKeys, &ages, &a.Failing, &a.FailingKeys, &gone)
+			&gaps, &unread, &a.Users, &a.Keys, &a.ActiveKeys, &ages, &a.Failing, &a.FailingKeys, &due, &posted, &gone)
 		if err != nil {
 			return nil, err
 		}
 		var rd reading
-		a.FirstAt, a.JudgedAt, a.UnreadSince, a.GoneAt = rd.at(first), rd.at(judged), rd.at(unread.String), rd.at(gone.String)
+		a.FirstAt, a.JudgedAt, a.UnreadSince, a.GoneAt, a.PostedAt = rd.at(first), rd.at(judged), rd.at(unread.String), rd.at(gone.String), rd.at(posted)
 		a.MadeAt = fact.At(rd.at(made.String))
 		if rd.err == nil {
 			a.Account.Tags, rd.err = readTags(tags)
@@ -209,6 +212,9 @@ func accountRows(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]
 		}
 		if rd.err == nil {
 			a.Gaps, rd.err = readGaps(a.Account.ID, gaps)
+		}
+		if rd.err == nil {
+			a.Due, rd.err = readDue(due)
 		}
 		if rd.err != nil {
 			return nil, fmt.Errorf("account %s: %w", a.Account.ID, rd.err)

@@ -23,6 +23,8 @@ CREATE TABLE accounts (
     ages          TEXT   NOT NULL CHECK (ages LIKE '{%}'),
     failing       BIGINT NOT NULL CHECK (failing >= 0),
     failing_keys  BIGINT NOT NULL CHECK (failing_keys >= 0),
+    due           TEXT   NOT NULL CHECK (due LIKE '[%]'), -- what passes and fails soon
+    posted_at     TEXT   NOT NULL CHECK (posted_at = '' OR length(posted_at) = 27), -- what changed until then has been told
     gone_at       TEXT   CHECK (length(gone_at) = 27) -- null: it is there
 );
 

@@ -66,6 +66,7 @@ func keepsHistory(t *testing.T, d *store.DB) {
 	o.Account.Tags = map[string]string{"env": "prod"}
 	o.Tags = func(user string) map[string]string { return map[string]string{"owner": user + "@example.com"} }
 	o.Gaps = []fact.Gap{{Account: Account, Reading: "ListUserTags", Subject: "ops", Why: "denied\x00", Denied: true}}
+	o.Due = []history.Due{{ID: "soon", User: "new", Rule: "key-age-90", Kind: "key-age", Title: "t", Severity: finding.Low, KeyID: "AKIA", KeyCreated: fact.At(start), At: start.AddDate(0, 0, 9)}}
 	c := observe(t, d, o)
 	if len(c.Opened) != 2 || len(c.Closed) != 0 {
 		t.Fatalf("opened and closed: %+v", c)
@@ -79,7 +80,7 @@ func keepsHistory(t *testing.T, d *store.DB) {
 	want := store.Account{
 		Account: o.Account, FirstAt: o.At, JudgedAt: o.At, Source: fact.Report, MadeAt: o.Evidence.GeneratedAt, Ruleset: "default", Complete: true,
 		Gaps:  []fact.Gap{{Account: Account, Reading: "ListUserTags", Subject: "ops", Why: "denied\x00", Denied: true}},
-		Users: 10, Keys: 12, ActiveKeys: 9, Ages: o.Ages, Failing: 2, FailingKeys: 2,
+		Users: 10, Keys: 12, ActiveKeys: 9, Ages: o.Ages, Failing: 2, FailingKeys: 2, Due: o.Due,
 	}
 	if diff := cmp.Diff(want, a, exact); err != nil || !ok || diff != "" {
 		t.Errorf("account: %v, %v (-want +kept):\n%s", ok, err, diff)

@@ -1,7 +1,7 @@
 // Package storetest is the definition of the store: what every database that keeps the journal must do.
 //
-// Run is the part within one process, Processes the part that starts others and kills them. SQLite runs both
-// always; another database runs the same two. It knows nothing of SQL: what a database adds of its own, its
+// Run is the part within one process, Processes the part that starts others and kills them. SQLite and PostgreSQL run
+// the same two. It knows nothing of SQL: what a database adds of its own, its
 // own tests show.
 package storetest
 
