@@ -136,7 +136,7 @@ func Escape(line string) string {
 		"$", `\$`, "&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "&#64;", "://", "&#58;//",
 		// Sites make a link of www. and any host.
 		"ww.", "ww&#46;", "wW.", "wW&#46;", "Ww.", "Ww&#46;", "WW.", "WW&#46;",
-	).Replace(plain(line))
+	).Replace(printable(line))
 	switch { // what begins a list, a heading or a rule does so only at the beginning
 	case escaped == "":
 		return ""

@@ -12,11 +12,14 @@ import (
 )
 
 // longest is how many characters a text of an account may have in a message, such as a name or what AWS said.
-const longest = 400
+const longest = 300
 
-// plain is text on one line, of printable characters only, and not too long.
-func plain(text string) string {
-	text = strings.Map(func(r rune) rune {
+// plain is a text of an account in a line: printable, and not too long.
+func plain(text string) string { return cut(printable(text), longest) }
+
+// printable is text on one line, of characters that show, without space around it.
+func printable(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsPrint(r):
 			return r
@@ -25,8 +28,7 @@ func plain(text string) string {
 		default:
 			return unicode.ReplacementChar
 		}
-	}, text)
-	return cut(text, longest)
+	}, text))
 }
 
 // cut shortens text to at most n characters, the last three of them dots where something was cut.
@@ -34,7 +36,7 @@ func cut(text string, n int) string {
 	if utf8.RuneCountInString(text) <= n {
 		return text
 	}
-	return string([]rune(text)[:n-3]) + "..."
+	return strings.TrimSpace(string([]rune(text)[:n-3])) + "..."
 }
 
 // line is the change in words.
