@@ -135,20 +135,17 @@ func (c *MailChannel) send(ctx context.Context, m *notice.Message, to []string, 
 	if err != nil {
 		return &notice.Failure{Err: err, Permanent: true}
 	}
-	// The library ends at its own deadline; closing what was dialled ends it with ctx, wherever it is.
-	var stop func() bool
-	defer func() {
-		if stop != nil {
-			stop()
-		}
-	}()
+	// The library ends at its own deadline, and leaves what it dialled open where something goes wrong. Closing that ends it
+	// with ctx, wherever it is.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	options := []mail.Option{
 		mail.WithPort(c.set.Port), mail.WithTimeout(time.Minute), mail.WithoutNoop(), mail.WithoutRset(), mail.WithHELO("keyreeve.invalid"),
 		mail.WithTLSConfig(c.tlsConfig()), mail.WithTLSPolicy(mail.TLSMandatory),
-		mail.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := c.dial(ctx, network, address)
-			if err == nil {
-				stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+		mail.WithDialContextFunc(func(dialing context.Context, network, _ string) (net.Conn, error) {
+			conn, err := c.dial(dialing, network)
+			if err == nil { // with the outer context: the one of dialling ends when it is done
+				context.AfterFunc(ctx, func() { _ = conn.Close() })
 			}
 			return conn, err
 		}),
@@ -178,7 +175,7 @@ func (c *MailChannel) tlsConfig() *tls.Config {
 }
 
 // dial connects, within TLS where it is to be so from the first byte.
-func (c *MailChannel) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+func (c *MailChannel) dial(ctx context.Context, network string) (net.Conn, error) {
 	address := net.JoinHostPort(c.set.Host, strconv.Itoa(c.set.Port))
 	if c.set.TLS == WholeTLS {
 		return (&tls.Dialer{Config: c.tlsConfig()}).DialContext(ctx, network, address)
