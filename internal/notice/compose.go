@@ -116,7 +116,7 @@ func (t *Terms) chunk(all, most int) int {
 func (t *Terms) fits(items []Item, most int) int {
 	room := t.Length
 	if room == 0 {
-		room = defaultLength
+		room = DefaultLength
 	}
 	for i := range items {
 		if i == most {

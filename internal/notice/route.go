@@ -24,7 +24,7 @@ type Terms struct {
 	// Digest: one message a cycle and recipient. False: a message for each change.
 	Digest bool
 	// Length is how many characters the changes of a message may take; what is beyond is counted in its last line. 0
-	// means 8000. A channel of machines leaves nothing out: see Whole.
+	// means DefaultLength. A channel of machines leaves nothing out: see Whole.
 	Length int
 	// Whole: nothing is left out. What does not fit into one message makes several, of at most Most changes each.
 	Whole bool
@@ -38,10 +38,10 @@ type Terms struct {
 	Kinds []Kind
 }
 
-const (
-	defaultLength = 8000
-	defaultMost   = 50
-)
+// DefaultLength is what a chat takes, with room for its own marks: Slack gives up at some 13,000 characters.
+const DefaultLength = 8000
+
+const defaultMost = 50
 
 // Route sends changes to channels. What is empty does not limit; everything given must agree. Of several routes that
 // match, all do their work; a channel gets a change once.
