@@ -42,8 +42,14 @@ func OpenHub(ctx context.Context, s Settings) (*Hub, error) {
 	})}, nil
 }
 
-// Region is where the hub is.
-func (h *Hub) Region() string { return h.api.Options().Region }
+// Account tells whose hub it is, and its region. It asks AWS once.
+func (h *Hub) Account(ctx context.Context) (id, region string, err error) {
+	if known := h.account.Load(); known != nil {
+		return *known, h.api.Options().Region, nil
+	}
+	who, err := h.Caller(ctx)
+	return who.Account.ID, h.api.Options().Region, err
+}
 
 // Import puts findings in, each in JSON (ASFF); at most MostFindings. Security Hub tells by the id whether a finding is new,
 // and takes no change whose UpdatedAt is not later than what it has. The findings are of the account of the credentials:

@@ -282,7 +282,12 @@ func TestHub_importsUpdatesAndArchivesByTheSameID(t *testing.T) {
 			t.Errorf("%s: %v, %d attempts", what, err, h.Attempts()-before)
 		}
 	}
-	if seen := h.Calls(); len(seen) != 1 || seen[awsiam.HubActions()[0]] != 4 {
+	for range 2 {
+		if id, region, err := h.Account(ctx); err != nil || id != contractAccount || region != "eu-west-1" {
+			t.Errorf("%q, %q, %v", id, region, err)
+		}
+	}
+	if seen := h.Calls(); len(seen) != 2 || seen["sts:GetCallerIdentity"] != 1 || seen[awsiam.HubActions()[0]] != 4 {
 		t.Errorf("actions %v, listed %v", seen, awsiam.HubActions())
 	}
 }

@@ -29,6 +29,8 @@ type Bus interface {
 
 // Hub imports findings into Security Hub.
 type Hub interface {
+	// Account tells whose hub it is, and where: it takes findings of its own account only.
+	Account(ctx context.Context) (id, region string, err error)
 	// Import takes at most 100 findings in JSON (ASFF). An error where one of them was not taken.
 	Import(ctx context.Context, findings [][]byte) error
 }
@@ -176,8 +178,8 @@ type HubChannel struct {
 	write ASFF
 }
 
-// ASFF writes the finding of a verdict, as of at: open, or closed for a reason.
-type ASFF func(v *finding.Verdict, at time.Time, closed notice.Reason) ([]byte, error)
+// ASFF writes the finding of a verdict for the hub of an account and region, as of at: open, or closed for a reason.
+type ASFF func(v *finding.Verdict, account, region string, at time.Time, closed notice.Reason) ([]byte, error)
 
 // NewSecurityHub makes a channel of Security Hub.
 func NewSecurityHub(name string, hub Hub, write ASFF) *HubChannel {
@@ -193,6 +195,10 @@ func (c *HubChannel) Send(ctx context.Context, m notice.Message) (notice.Receipt
 	if m.Test {
 		return notice.Receipt{}, &notice.Failure{Permanent: true, Err: errors.New("a test would stay in Security Hub as a finding")}
 	}
+	account, region, err := c.hub.Account(ctx)
+	if err != nil {
+		return notice.Receipt{}, awsFailure(err)
+	}
 	var findings [][]byte
 	var bad []error
 	for i := range m.Items {
@@ -200,7 +206,7 @@ func (c *HubChannel) Send(ctx context.Context, m notice.Message) (notice.Receipt
 		if it.Verdict == nil || it.Kind != notice.Opened && it.Kind != notice.Closed {
 			continue
 		}
-		f, err := c.write(it.Verdict, it.At, it.Why)
+		f, err := c.write(it.Verdict, account, region, it.At, it.Why)
 		if err != nil {
 			bad = append(bad, fmt.Errorf("verdict %q is no finding: %w", it.Verdict.ID, err))
 			continue

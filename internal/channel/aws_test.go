@@ -20,6 +20,7 @@ import (
 // cloud is AWS's side: it keeps the last call, or fails.
 type cloud struct {
 	err        error
+	accountErr error
 	topic, id  string
 	subject    string
 	texts      map[string]string
@@ -39,6 +40,10 @@ func (c *cloud) Publish(_ context.Context, topic, id, subject string, texts map[
 func (c *cloud) PutEvent(_ context.Context, bus, kind string, resources []string, at time.Time, detail []byte) (string, error) {
 	c.bus, c.kind, c.resources, c.at, c.detail = bus, kind, resources, at, detail
 	return "e-1", c.err
+}
+
+func (c *cloud) Account(context.Context) (string, string, error) {
+	return "999988887777", "eu-west-1", c.accountErr
 }
 
 func (c *cloud) Import(_ context.Context, findings [][]byte) error {
@@ -131,11 +136,11 @@ func TestEventBridge_namesWhatHappened(t *testing.T) {
 
 func TestSecurityHub_importsWhatOpenedAndClosed(t *testing.T) {
 	c := &cloud{}
-	write := func(v *finding.Verdict, at time.Time, closed notice.Reason) ([]byte, error) {
+	write := func(v *finding.Verdict, account, region string, at time.Time, closed notice.Reason) ([]byte, error) {
 		if v.User == "bad" {
 			return nil, errors.New("it has no account")
 		}
-		return fmt.Appendf(nil, `{"id":%q,"at":%q,"closed":%q,"key":%q}`, v.ID, at.Format(time.RFC3339), closed, v.Key.ID), nil
+		return fmt.Appendf(nil, `{"id":%q,"of":%q,"at":%q,"closed":%q,"key":%q}`, v.ID, account+" "+region, at.Format(time.RFC3339), closed, v.Key.ID), nil
 	}
 	h := channel.NewSecurityHub("hub", c, write)
 	terms := channel.SecurityHub.Terms()
@@ -150,7 +155,7 @@ func TestSecurityHub_importsWhatOpenedAndClosed(t *testing.T) {
 		got = append(got, string(f))
 	}
 	want := []string{
-		`{"id":"v-a","at":"2026-11-22T12:00:00Z","closed":"","key":"AKIAIOSFODNN7EXAMPLE"}`, `{"id":"v-a","at":"2026-11-22T12:00:00Z","closed":"fixed","key":"AKIAIOSFODNN7EXAMPLE"}`,
+		`{"id":"v-a","of":"999988887777 eu-west-1","at":"2026-11-22T12:00:00Z","closed":"","key":"AKIAIOSFODNN7EXAMPLE"}`, `{"id":"v-a","of":"999988887777 eu-west-1","at":"2026-11-22T12:00:00Z","closed":"fixed","key":"AKIAIOSFODNN7EXAMPLE"}`,
 	}
 	if err != nil || receipt.Answer != "2 imported" || !slices.Equal(got, want) {
 		t.Errorf("%+v, %v: %q", receipt, err, got)
@@ -160,7 +165,12 @@ func TestSecurityHub_importsWhatOpenedAndClosed(t *testing.T) {
 	if f := asFailure(t, err); !f.Permanent || len(c.findings) != 2 || err.Error() != `2 imported; verdict "v-bad" is no finding: it has no account` {
 		t.Errorf("%v, %d findings", err, len(c.findings))
 	}
-	c.findings = nil
+	c.findings, c.accountErr = nil, fact.ErrDenied
+	_, err = h.Send(t.Context(), m[0])
+	if f := asFailure(t, err); f.Permanent || c.findings != nil || !errors.Is(err, fact.ErrDenied) {
+		t.Errorf("the account is not known: %v", err)
+	}
+	c.accountErr = nil
 	_, err = h.Send(t.Context(), notice.NewTest(terms, now))
 	if f := asFailure(t, err); !f.Permanent || c.findings != nil {
 		t.Errorf("a test: %v", err)
@@ -174,7 +184,9 @@ func TestAWS_whatFailsIsTriedAgainLater(t *testing.T) {
 		c := &cloud{err: fmt.Errorf("publish: %w", err)}
 		for _, ch := range []notice.Channel{
 			channel.NewSNS("n", "arn:t", c), channel.NewEventBridge("n", "", c),
-			channel.NewSecurityHub("n", c, func(*finding.Verdict, time.Time, notice.Reason) ([]byte, error) { return []byte("{}"), nil }),
+			channel.NewSecurityHub("n", c, func(*finding.Verdict, string, string, time.Time, notice.Reason) ([]byte, error) {
+				return []byte("{}"), nil
+			}),
 		} {
 			_, got := ch.Send(t.Context(), digest(t, channel.SNS, "a"))
 			if f := asFailure(t, got); f.Permanent || f.After != after || !errors.Is(got, err) || ch.Name() != "n" {

@@ -203,7 +203,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.rotateCommand(), a.runsCommand(),
 		a.requestCommand(), a.requestsCommand(),
-		a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(), a.serveCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
+		a.diffCommand(), a.rulesCommand(), a.policyCommand(), a.doctorCommand(), a.noticesCommand(), a.serveCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
+	"github.com/keyreeve/keyreeve/internal/channel"
 	"github.com/keyreeve/keyreeve/internal/config"
 )
 
@@ -34,6 +35,7 @@ func (a *app) policyCommand() *cobra.Command {
 			"audit, plan and doctor only read. apply and undo need the actions of remediate, and these alone: give\n" +
 			"them to credentials of their own (--remediate-profile, --remediate-role). rotate needs those of rotate,\n" +
 			"with the secrets and parameters that the settings file names, as far as they are in the same account.\n" +
+			"notify is for the channels of the settings file that are in AWS; it is empty where there is none.\n" +
 			"sts:GetCallerIdentity is called too and needs no permission.",
 		Example: "  keyreeve iam-policy --for audit > keyreeve-audit.json\n" +
 			"  keyreeve iam-policy --for remediate > keyreeve-remediate.json\n" +
@@ -42,14 +44,18 @@ func (a *app) policyCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			policy, ok := policies()[mode]
 			if !ok {
-				return misuse("use audit, remediate or rotate", "unknown mode %q", mode)
+				return misuse("use audit, remediate, rotate or notify", "unknown mode %q", mode)
 			}
-			if mode == "rotate" {
+			if mode == "rotate" || mode == "notify" {
 				set, _, err := a.readConfig(a.sys.Now())
 				if err != nil {
 					return asMisuse(err)
 				}
-				policy.Statement = append(policy.Statement, targetStatements(set)...)
+				if mode == "rotate" {
+					policy.Statement = append(policy.Statement, targetStatements(set)...)
+				} else {
+					policy.Statement = channelStatements(set)
+				}
 			}
 			text, err := json.MarshalIndent(policy, "", "  ")
 			if err != nil {
@@ -59,8 +65,8 @@ func (a *app) policyCommand() *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&mode, "for", "audit", "`MODE`: audit, remediate, rotate")
-	completeValues(c, "for", []string{"audit", "remediate", "rotate"})
+	c.Flags().StringVar(&mode, "for", "audit", "`MODE`: audit, remediate, rotate, notify")
+	completeValues(c, "for", []string{"audit", "remediate", "rotate", "notify"})
 	return c
 }
 
@@ -77,6 +83,7 @@ func policies() map[string]policyDocument {
 		"audit":     allow("KeyreeveAudit", awsiam.AuditActions()),
 		"remediate": allow("KeyreeveRemediate", awsiam.RemediateActions()),
 		"rotate":    allow("KeyreeveRotate", awsiam.RotateActions()),
+		"notify":    {Version: "2012-10-17"}, // what the settings name
 	}
 }
 
@@ -103,6 +110,41 @@ func targetStatements(set *config.Config) []policyStatement {
 			st.Resource = "arn:*:ssm:" + region + ":*:parameter/" + strings.TrimPrefix(s.Name, "/")
 		}
 		st.Sid += strconv.Itoa(i + 1)
+		out = append(out, st)
+	}
+	return out
+}
+
+// channelStatements are what the channels in AWS need, for each that the settings name. What a role reaches needs only the
+// right to assume it.
+func channelStatements(set *config.Config) []policyStatement {
+	out := []policyStatement{}
+	for i, c := range set.Notices().Channels {
+		if c.AWS == nil {
+			continue
+		}
+		st := policyStatement{Sid: "KeyreeveNotify" + strconv.Itoa(i+1), Effect: "Allow"}
+		region := c.AWS.Region
+		if region == "" {
+			region = "*"
+		}
+		switch {
+		case c.AWS.RoleARN != "":
+			st.Action, st.Resource = []string{"sts:AssumeRole"}, c.AWS.RoleARN
+		case c.Kind == channel.SNS:
+			st.Action, st.Resource = awsiam.TopicActions(), c.AWS.Place
+		case c.Kind == channel.EventBridge:
+			st.Action, st.Resource = awsiam.BusActions(), c.AWS.Place
+			if !strings.HasPrefix(st.Resource, "arn:") {
+				bus := st.Resource
+				if bus == "" {
+					bus = "default"
+				}
+				st.Resource = "arn:*:events:" + region + ":*:event-bus/" + bus
+			}
+		default: // the default product of each account
+			st.Action, st.Resource = awsiam.HubActions(), "arn:*:securityhub:"+region+":*:product/*/default"
+		}
 		out = append(out, st)
 	}
 	return out
