@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/config"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
@@ -42,6 +43,7 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 		"docs/schema/rotation.schema.json":   string(report.RotationSchema()),
 		"docs/schema/plan.schema.json":       string(plan.PlanSchema()),
 		"docs/schema/journal.schema.json":    string(journal.ExportSchema()),
+		"docs/schema/notice.schema.json":     string(notice.NoticeSchema()),
 		"docs/schema/ruleset.schema.json":    string(rule.RulesetSchema()),
 		"docs/schema/exceptions.schema.json": string(rule.ExceptionsSchema()),
 		exampleReport:                        string(fakeaws.Demo(exampleTime).Accounts()[0].CredentialReport()),
@@ -149,7 +151,7 @@ func cliPage(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString("# Command line\n\nGenerated from the code by `make generate`.\n")
 	for _, c := range []string{"", "audit", "plan", "apply", "undo", "runs", "runs show", "runs export", "runs verify", "rotate", "rotate start", "rotate list", "rotate show", "rotate advance",
-		"rotate confirm", "rotate approve", "rotate cancel", "rotate watch", "request", "requests", "requests approve", "requests deny", "serve", "diff", "rules", "rules show", "org", "org setup", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
+		"rotate confirm", "rotate approve", "rotate cancel", "rotate watch", "request", "requests", "requests approve", "requests deny", "notices", "notices test", "serve", "history", "trend", "diff", "rules", "rules show", "org", "org accounts", "org setup", "db", "db migrate", "db check", "db copy", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
 		args := append(strings.Fields("help"), strings.Fields(c)...)
 		fmt.Fprintf(&b, "\n## keyreeve %s\n\n```\n%s\n```\n", c, strings.TrimSpace(run(t, 0, args...)))
 	}

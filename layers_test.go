@@ -20,8 +20,11 @@ var floors = [][]string{
 	{"internal/fact"},
 	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/spool", "internal/yamlfile"},
 	{"internal/rule", "internal/plan", "internal/history", "internal/credreport/synth"},
-	{"internal/collect", "internal/apply", "internal/rotate"},
-	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws", "internal/role"},
+	{"internal/collect", "internal/apply", "internal/rotate", "internal/notice"},
+	{
+		"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/channel",
+		"internal/notice/noticetest", "internal/fakeaws", "internal/role",
+	},
 	{"internal/config", "internal/fakeaws/sim"},
 	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest", "internal/store/storetest/postgres"},
 	{"cmd/keyreeve"},
@@ -29,13 +32,15 @@ var floors = [][]string{
 
 // groundOnly packages import nothing but the standard library and the floors below.
 var groundOnly = []string{
-	"internal/fact", "internal/credreport", "internal/finding", "internal/journal", "internal/plan", "internal/apply", "internal/rotate",
+	"internal/fact", "internal/credreport", "internal/finding", "internal/journal", "internal/plan", "internal/apply", "internal/rotate", "internal/notice",
 	"internal/fakeaws", "internal/role", "cmd/keyreeve",
 }
 
 // reserved modules have one home each, with what is below it.
 var reserved = map[string]string{
 	"github.com/aws/":     "internal/awsiam",
+	"github.com/slack-go": "internal/channel",
+	"github.com/wneessen": "internal/channel",
 	"database/sql":        "internal/store",
 	"modernc.org/":        "internal/store",
 	"github.com/pressly/": "internal/store",

@@ -51,10 +51,12 @@ func newMeter(s Settings, r aws.Retryer) *meter {
 }
 
 func (m *meter) attach(stack *middleware.Stack) error {
-	return errors.Join(
-		stack.Initialize.Add(middleware.InitializeMiddlewareFunc("keyreeveOperation", m.operation), middleware.Before),
-		m.attachInside(stack),
-	)
+	operation := middleware.InitializeMiddlewareFunc("keyreeveOperation", m.operation)
+	// Some clients name the service and the operation in a step of their own, others before all steps.
+	if _, ok := stack.Initialize.Get(namesOperation); ok {
+		return errors.Join(stack.Initialize.Insert(operation, namesOperation, middleware.After), m.attachInside(stack))
+	}
+	return errors.Join(stack.Initialize.Add(operation, middleware.Before), m.attachInside(stack))
 }
 
 func (m *meter) count(action string) {
@@ -62,6 +64,9 @@ func (m *meter) count(action string) {
 	defer m.mu.Unlock()
 	m.calls[action]++
 }
+
+// namesOperation is the step of the SDK by which actionOf knows what is called.
+const namesOperation = "RegisterServiceMetadata"
 
 // attachInside is for a call that assumes a role in the middle of another one: it is no operation of the
 // Reader and takes no slot, for the other one holds its own until this one ends.

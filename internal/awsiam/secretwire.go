@@ -15,14 +15,21 @@ import (
 	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
-// What Secrets and Parameters have in common: services that speak JSON, and calls that carry a secret.
+// What clients of other services than IAM have in common; and calls that carry a secret.
 
 // purposeRotate is whose policy grants the calls of Secrets and Parameters.
 const purposeRotate = "rotate"
 
-// service is the configuration for a client of another service than IAM: the same credentials, connections,
-// meter and retries, and an endpoint of its own where the environment or a profile names one.
+// service is the configuration for a client of another service than IAM that speaks JSON: the same credentials,
+// connections, meter and retries, and an endpoint of its own where the environment or a profile names one.
 func (c *client) service(ctx context.Context) (aws.Config, error) {
+	cfg, err := c.serviceXML(ctx)
+	cfg.APIOptions = append(cfg.APIOptions, speakJSON)
+	return cfg, err
+}
+
+// serviceXML is service for one that speaks as IAM does.
+func (c *client) serviceXML(ctx context.Context) (aws.Config, error) {
 	cfg, err := configure(ctx, c.set, &roleManners{}) // for the endpoints that it names; it calls nobody
 	if err != nil {
 		return cfg, err
@@ -31,7 +38,7 @@ func (c *client) service(ctx context.Context) (aws.Config, error) {
 	cfg.Region, cfg.Credentials, cfg.HTTPClient = own.Region, c.signer, c.http
 	cfg.Retryer = func() aws.Retryer { return c.meter.retryer }
 	cfg.RetryMaxAttempts = 0
-	cfg.APIOptions = append(append([]func(*middleware.Stack) error{}, own.APIOptions...), speakJSON)
+	cfg.APIOptions = append([]func(*middleware.Stack) error{}, own.APIOptions...)
 	return cfg, nil
 }
 
@@ -49,7 +56,7 @@ func wholeJSON(_ context.Context, status int, body []byte) error {
 	return nil
 }
 
-// sentence is a call of Secrets or Parameters as its errors tell of it.
+// sentence is a call of another service than IAM as its errors tell of it.
 type sentence struct {
 	action  string
 	doing   string
@@ -83,11 +90,13 @@ func (c *client) garbled(ctx context.Context, s sentence, format string, args ..
 // kindOfStoreCode is kindOfCode for the codes that IAM does not have.
 func kindOfStoreCode(code string) error {
 	switch code {
-	case "ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound":
+	case "ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound", "NotFound": // the last is of SNS
 		return ErrNotFound
 	case "TooManyUpdates": // the parameter is being changed right now
 		return ErrThrottled
-	case "InternalServiceError", "InternalServerError", "InternalServiceErrorException":
+	case "AuthorizationError": // of SNS
+		return ErrDenied
+	case "InternalServiceError", "InternalServerError", "InternalServiceErrorException", "InternalException", "InternalError":
 		return ErrUnavailable
 	}
 	return nil

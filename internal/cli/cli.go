@@ -203,7 +203,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.rotateCommand(), a.runsCommand(),
 		a.requestCommand(), a.requestsCommand(), a.historyCommand(), a.trendCommand(),
-		a.diffCommand(), a.rulesCommand(), a.orgCommand(), a.policyCommand(), a.doctorCommand(), a.serveCommand(), a.dbCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
+		a.diffCommand(), a.rulesCommand(), a.orgCommand(), a.policyCommand(), a.doctorCommand(), a.noticesCommand(), a.serveCommand(), a.dbCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	return root
 }
 

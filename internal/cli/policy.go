@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
+	"github.com/keyreeve/keyreeve/internal/channel"
 	"github.com/keyreeve/keyreeve/internal/config"
 	"github.com/keyreeve/keyreeve/internal/role"
 )
@@ -31,6 +32,7 @@ func (a *app) policyCommand() *cobra.Command {
 			"with the secrets and parameters that the settings file names, as far as they are in the same account.\n" +
 			"org is for the credentials that list an organisation's accounts and assume a role in each (--org-role);\n" +
 			"keyreeve org setup makes these roles, with the policies of the other modes.\n" +
+			"notify is for the channels of the settings file that are in AWS; it is empty where there is none.\n" +
 			"sts:GetCallerIdentity is called too and needs no permission.",
 		Example: "  keyreeve iam-policy --for audit > keyreeve-audit.json\n" +
 			"  keyreeve iam-policy --for remediate > keyreeve-remediate.json\n" +
@@ -44,7 +46,7 @@ func (a *app) policyCommand() *cobra.Command {
 			return a.printPolicy(&f, c.Flags().Changed("org-role") || c.Flags().Changed("partition"))
 		},
 	}
-	modes := append(words(role.Modes()), forOrg)
+	modes := append(words(role.Modes()), forOrg, forNotify)
 	fs := c.Flags()
 	fs.StringVar(&f.mode, "for", string(role.Audit), "`MODE`: "+strings.Join(modes, ", "))
 	fs.StringVar(&f.orgRole, "org-role", role.DefaultName, "with --for org: `NAME` of the role to assume in each account, after its path where it has one")
@@ -56,6 +58,9 @@ func (a *app) policyCommand() *cobra.Command {
 // forOrg is the mode of the credentials that reach the accounts of an organisation.
 const forOrg = "org"
 
+// forNotify is the mode of the credentials that deliver notices to channels in AWS.
+const forNotify = "notify"
+
 // printPolicy prints the policy of a mode; place tells whether flags say where the roles of an organisation are.
 func (a *app) printPolicy(f *policyFlags, place bool) error {
 	policy := role.Document{}
@@ -63,10 +68,12 @@ func (a *app) printPolicy(f *policyFlags, place bool) error {
 	switch {
 	case f.mode == forOrg:
 		policy, err = orgPolicy(f.orgRole, f.partition)
-	case !role.Mode(f.mode).Valid():
-		err = misuse("use audit, remediate, rotate or org", "unknown mode %q", f.mode)
+	case f.mode != forNotify && !role.Mode(f.mode).Valid():
+		err = misuse("use audit, remediate, rotate, org or notify", "unknown mode %q", f.mode)
 	case place:
 		err = misuse("leave them out, or say --for org", "--org-role and --partition go with --for org")
+	case f.mode == forNotify:
+		policy, err = a.notifyPolicy()
 	default:
 		policy, err = a.policy(role.Mode(f.mode))
 	}
@@ -146,6 +153,49 @@ func targetStatements(set *config.Config) []role.Statement {
 			st.Resource = "arn:*:ssm:" + region + ":*:parameter/" + strings.TrimPrefix(s.Name, "/")
 		}
 		st.Sid += strconv.Itoa(i + 1)
+		out = append(out, st)
+	}
+	return out
+}
+
+func (a *app) notifyPolicy() (role.Document, error) {
+	set, _, err := a.readConfig(a.sys.Now())
+	if err != nil {
+		return role.Document{}, asMisuse(err)
+	}
+	return role.Document{Version: "2012-10-17", Statement: channelStatements(set)}, nil
+}
+
+// channelStatements are what the channels in AWS need, for each that the settings name. What a role reaches needs only the
+// right to assume it.
+func channelStatements(set *config.Config) []role.Statement {
+	out := []role.Statement{}
+	for i, c := range set.Notices().Channels {
+		if c.AWS == nil {
+			continue
+		}
+		st := role.Statement{Sid: "KeyreeveNotify" + strconv.Itoa(i+1), Effect: "Allow"}
+		region := c.AWS.Region
+		if region == "" {
+			region = "*"
+		}
+		switch {
+		case c.AWS.RoleARN != "":
+			st.Action, st.Resource = []string{"sts:AssumeRole"}, c.AWS.RoleARN
+		case c.Kind == channel.SNS:
+			st.Action, st.Resource = awsiam.TopicActions(), c.AWS.Place
+		case c.Kind == channel.EventBridge:
+			st.Action, st.Resource = awsiam.BusActions(), c.AWS.Place
+			if !strings.HasPrefix(st.Resource, "arn:") {
+				bus := st.Resource
+				if bus == "" {
+					bus = "default"
+				}
+				st.Resource = "arn:*:events:" + region + ":*:event-bus/" + bus
+			}
+		default: // the default product of each account
+			st.Action, st.Resource = awsiam.HubActions(), "arn:*:securityhub:"+region+":*:product/*/default"
+		}
 		out = append(out, st)
 	}
 	return out

@@ -82,7 +82,7 @@ func (a *app) loadExceptions(file string, asOf time.Time, rs *rule.Ruleset) (*ru
 
 // settingsTold says what a settings file holds, and warns.
 func settingsTold(path string, c *config.Config) string {
-	lines := []string{fmt.Sprintf("%s; exceptions %d, entries of users %d, targets %d", path, len(c.Exceptions.All()), c.Entries(), c.Targets())}
+	lines := []string{fmt.Sprintf("%s; exceptions %d, entries of users %d, targets %d, channels %d", path, len(c.Exceptions.All()), c.Entries(), c.Targets(), len(c.Notices().Channels))}
 	for _, w := range c.Warnings {
 		lines = append(lines, "warning: "+w)
 	}

@@ -1,8 +1,9 @@
-// Package config reads the settings file, keyreeve.yaml, into checked values: accepted risks, and for each user
-// whose keys are rotated, the terms and the places where the new key goes.
+// Package config reads the settings file, keyreeve.yaml, into checked values: accepted risks; for each user whose keys
+// are rotated, the terms and the places where the new key goes; and who is told what changed.
 //
 // It knows the file's sections and what its texts may say of the user: {user} and {account}. It opens no other
-// file, calls nobody, and reads of the environment only what the file asks for.
+// file, calls nobody, and reads of the environment only what the file asks for. Secrets of channels it only names: where
+// they are is for the caller to look up.
 //
 // It refuses a file with any mistake, as a whole: an unknown key, a name that leads nowhere, a place that two
 // users would share. Every mistake is told at once, with its place and a hint. It also refuses to guess for a
@@ -41,6 +42,7 @@ type Config struct {
 
 	targets []target
 	entries []entry
+	notices Notices
 	env     Env
 }
 
@@ -63,6 +65,9 @@ func Load(path string, data []byte, env Env, asOf, today time.Time) (*Config, er
 		if v, ok := f["rotation"]; ok {
 			r.rotation(v.Value)
 		}
+		if v, ok := f["notices"]; ok {
+			r.notices(v.Value)
+		}
 	}
 	if err := r.Err(); err != nil {
 		return nil, err
@@ -70,7 +75,7 @@ func Load(path string, data []byte, env Env, asOf, today time.Time) (*Config, er
 	return r.out, nil
 }
 
-func sections() []string { return []string{"exceptions", "rotation"} }
+func sections() []string { return []string{"exceptions", "rotation", "notices"} }
 
 // reader is a settings file that is being read.
 type reader struct {

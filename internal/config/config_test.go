@@ -124,7 +124,7 @@ func TestLoad_readsTheExample(t *testing.T) {
 }
 
 func TestLoad_anEmptyFileIsFine(t *testing.T) {
-	for _, text := range []string{"", "\n \n", "# rate: 5\n", "---\n# nothing yet\n", "null\n", "exceptions:\n", "rotation:\n", "\ufeff# a\n", "rotation:\n  targets:\n  users:\n"} {
+	for _, text := range []string{"", "\n \n", "# rate: 5\n", "---\n# nothing yet\n", "null\n", "exceptions:\n", "rotation:\n", "notices:\n", "notices:\n  channels:\n  routes:\n", "\ufeff# a\n", "rotation:\n  targets:\n  users:\n"} {
 		c, err := load(text)
 		if err != nil || c.Exceptions == nil || len(c.Exceptions.All()) != 0 || c.Targets()+c.Entries() != 0 {
 			t.Errorf("%q: %+v, %v", text, c, err)
@@ -362,7 +362,7 @@ func validate(t *testing.T, s *jsonschema.Schema, data []byte) error {
 
 func TestSchema_takesWhatLoadTakes(t *testing.T) {
 	s := compiled(t)
-	for _, text := range []string{string(example(t)), two, "exceptions:\n", "rotation:\n", "rotation: {targets: {}, users: []}\n"} {
+	for _, text := range []string{string(example(t)), two, "exceptions:\n", "rotation:\n", "rotation: {targets: {}, users: []}\n", "notices: {channels: {}, routes: []}\n", simple} {
 		if _, err := load(text); err != nil {
 			t.Errorf("%s\nLoad refuses it: %v", text, err)
 		}
@@ -370,12 +370,14 @@ func TestSchema_takesWhatLoadTakes(t *testing.T) {
 			t.Errorf("%s\nthe schema refuses it: %v", text, err)
 		}
 	}
-	data, err := os.ReadFile(filepath.Join("testdata", "bad", "shape.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := validate(t, s, data); err == nil {
-		t.Error("the schema takes shape.yaml")
+	for _, name := range []string{"shape.yaml", "notices.yaml"} {
+		data, err := os.ReadFile(filepath.Join("testdata", "bad", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate(t, s, data); err == nil {
+			t.Errorf("the schema takes %s", name)
+		}
 	}
 }
 
@@ -400,6 +402,9 @@ func TestSchema_listsTheKeysThatLoadKnows(t *testing.T) {
 		"rotation":          {read(root.Properties["rotation"]), rotationKeys()},
 		"an entry of users": {read(root.Defs["user"]), entryKeys()},
 		"a target":          {read(root.Defs["target"]), kindNames()},
+		"notices":           {read(root.Properties["notices"]), noticesKeys()},
+		"a channel":         {read(root.Defs["channel"]), channelKeys("")},
+		"a route":           {read(root.Defs["route"]), routeKeys()},
 	} {
 		var have []string
 		for k := range c.schema.Properties {
@@ -435,6 +440,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add(data, "ci-a")
 	}
 	f.Add([]byte(two), "z")
+	f.Add([]byte(simple), "z")
 	f.Fuzz(func(t *testing.T, data []byte, name string) {
 		c, err := Load("k.yaml", data, env(), now, now)
 		if (c == nil) == (err == nil) {

@@ -38,12 +38,13 @@ func (r *reader) rotation(n yamlfile.Node) {
 	}
 }
 
-// leastTimes are below what AWS lets us see. It records the first use of each quarter of an hour and shows it
-// minutes later, so less than an hour of silence is none.
+// leastTimes are, for rotations, below what AWS lets us see: it records the first use of each quarter of an hour and shows
+// it minutes later, so less than an hour of silence is none. For notices they are what a person can act in.
 func leastTimes() map[string]time.Duration {
 	return map[string]time.Duration{
 		"settling": time.Hour, "quiet": rule.Day,
 		"delivery": time.Minute, "probe": time.Minute, "proof": time.Hour,
+		"before": time.Hour, "overdue": rule.Day, "exceptions": rule.Day, "give_up": time.Hour,
 	}
 }
 

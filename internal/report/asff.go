@@ -2,12 +2,15 @@ package report
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/notice"
 )
 
 // Limits that BatchImportFindings sets, in characters and items.
@@ -36,9 +39,16 @@ type asffFinding struct {
 	ProductFields map[string]string `json:"ProductFields"`
 	Resources     []asffResource    `json:"Resources"`
 	Compliance    asffCompliance    `json:"Compliance"`
-	Workflow      asffWorkflow      `json:"Workflow"`
+	Workflow      *asffWorkflow     `json:"Workflow,omitempty"`
 	RecordState   string            `json:"RecordState"`
 	Note          *asffNote         `json:"Note,omitempty"`
+	Provider      *asffProvider     `json:"FindingProviderFields,omitempty"`
+}
+
+// asffProvider is what an import anew may change of a finding that is there.
+type asffProvider struct {
+	Severity asffSeverity `json:"Severity"`
+	Types    []string     `json:"Types"`
 }
 
 type asffSeverity struct {
@@ -130,17 +140,65 @@ func writeASFF(w *bufio.Writer, a *finding.Audit, o Options) error {
 	return err
 }
 
-func toASFF(v *finding.Verdict, a *finding.Audit, o Options) asffFinding {
-	region := o.Region
-	if region == "" {
-		region = homeRegion(v.Account.Partition)
+// Import says how a verdict is told to a Security Hub, again each time that it changes.
+type Import struct {
+	Account string        // of the hub, twelve digits: it takes findings of its own account only
+	Region  string        // of the hub; empty means the partition's IAM home region
+	At      time.Time     // when the verdict opened or closed
+	Closed  notice.Reason // empty: the verdict is open
+}
+
+// Finding writes a verdict in ASFF for an import: the id never changes, At is the time of the update, and what the users of
+// Security Hub write themselves (workflow, note) is not in it. A closed one is archived. Where the hub is of another account
+// than the verdict, the finding is of the hub's, and its resources and product fields name the verdict's.
+func Finding(v *finding.Verdict, i Import) ([]byte, error) {
+	if v.Account.ID == "" || v.Account.Partition == "" || i.Account == "" {
+		return nil, fmt.Errorf("the account of %s is not known, and a finding needs one", subjectName(v))
 	}
+	open := *v
+	open.Status, open.Exception = finding.Fail, nil // as it was when it opened
+	f := toASFF(&open, &finding.Audit{AsOf: i.At}, Options{Region: i.Region})
+	f.Workflow, f.AccountID = nil, i.Account
+	f.ProductARN = productARN(v.Account.Partition, orHome(i.Region, v.Account.Partition), i.Account)
+	f.Provider = &asffProvider{f.Severity, f.Types}
+	f.ProductFields["keyreeve/account"] = v.Account.ID
+	for name, value := range f.ProductFields {
+		if value == "" {
+			delete(f.ProductFields, name)
+		}
+	}
+	if i.Closed != "" {
+		f.RecordState, f.ProductFields["keyreeve/closed"] = "ARCHIVED", string(i.Closed)
+	}
+	switch i.Closed {
+	case notice.Fixed:
+		f.Compliance.Status, f.ProductFields["keyreeve/status"] = "PASSED", string(finding.Pass)
+	case notice.Excepted:
+		f.ProductFields["keyreeve/status"] = string(finding.Excepted)
+	case notice.UserGone, notice.RuleChanged:
+		f.Compliance.Status = "NOT_AVAILABLE"
+		f.Compliance.StatusReasons = []asffReason{{strings.ToUpper(strings.ReplaceAll(string(i.Closed), " ", "_")), string(i.Closed)}}
+	}
+	return json.Marshal(f)
+}
+
+func productARN(partition, region, account string) string {
+	return fmt.Sprintf("arn:%s:securityhub:%s:%s:product/%s/default", partition, region, account, account)
+}
+
+func orHome(region, partition string) string {
+	if region == "" {
+		return homeRegion(partition)
+	}
+	return region
+}
+
+func toASFF(v *finding.Verdict, a *finding.Audit, o Options) asffFinding {
 	out := asffFinding{
 		SchemaVersion: "2018-10-08",
 		ID:            product + "/" + v.Account.ID + "/" + v.ID,
-		ProductARN: fmt.Sprintf("arn:%s:securityhub:%s:%s:product/%s/default",
-			v.Account.Partition, region, v.Account.ID, v.Account.ID),
-		GeneratorID: cutRunes(product+"/"+v.Rule, asffTitleMax), AccountID: v.Account.ID,
+		ProductARN:    productARN(v.Account.Partition, orHome(o.Region, v.Account.Partition), v.Account.ID),
+		GeneratorID:   cutRunes(product+"/"+v.Rule, asffTitleMax), AccountID: v.Account.ID,
 		Types:         []string{"Software and Configuration Checks/AWS Security Best Practices"},
 		FirstObserved: stampText(v.Since), CreatedAt: stampText(v.Since), UpdatedAt: instant(a.AsOf),
 		Severity: asffSeverity{strings.ToUpper(string(v.Severity)), string(v.Severity)},
@@ -151,7 +209,7 @@ func toASFF(v *finding.Verdict, a *finding.Audit, o Options) asffFinding {
 			"keyreeve/rule": v.Rule, "keyreeve/kind": v.Kind, "keyreeve/ruleset": a.Ruleset,
 			"keyreeve/remedy": string(v.Remedy), "keyreeve/status": string(v.Status),
 		},
-		Resources: asffResources(v), RecordState: "ACTIVE",
+		Resources: asffResources(v), RecordState: "ACTIVE", Workflow: &asffWorkflow{},
 		Compliance: asffCompliance{RelatedRequirements: asffRequirements(v.Controls)},
 	}
 	if out.CreatedAt == "" {

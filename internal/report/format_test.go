@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/securityhub/types"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/report"
 )
 
@@ -405,5 +407,59 @@ func TestDiff_tellsNewGoneAndStillFailingWithTheReason(t *testing.T) {
 	}
 	if err := report.WriteDiff(io.Discard, report.CSV, d, before, after, report.Options{}); err == nil {
 		t.Error("a difference as csv was not refused")
+	}
+}
+
+func TestFinding_keepsItsIDAndLeavesAloneWhatUsersWrite(t *testing.T) {
+	var failing *finding.Verdict
+	for v := range fixture().Verdicts {
+		if v.Status == finding.Fail && v.Key != nil && failing == nil {
+			failing = v
+		}
+	}
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	own := failing.Account.ID
+	ids := map[string]bool{}
+	for _, c := range []struct {
+		closed              notice.Reason
+		account             string
+		record, status, own string
+	}{
+		{"", own, "ACTIVE", "FAILED", "fail"}, {notice.Fixed, own, "ARCHIVED", "PASSED", "pass"}, {notice.Excepted, own, "ARCHIVED", "FAILED", "excepted"},
+		{notice.UserGone, own, "ARCHIVED", "NOT_AVAILABLE", "fail"}, {notice.RuleChanged, own, "ARCHIVED", "NOT_AVAILABLE", "fail"},
+		{"", "999988887777", "ACTIVE", "FAILED", "fail"},
+	} {
+		v := *failing
+		v.Status = finding.Pass // whatever the record of verdicts says of a closed one
+		text, err := report.Finding(&v, report.Import{Account: c.account, Region: "eu-west-1", At: at, Closed: c.closed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f types.AwsSecurityFinding
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&f); err != nil {
+			t.Fatalf("%s\n%v", text, err)
+		}
+		ids[*f.Id] = true
+		wantARN := "arn:" + failing.Account.Partition + ":securityhub:eu-west-1:" + c.account + ":product/" + c.account + "/default"
+		switch {
+		case string(f.RecordState) != c.record, string(f.Compliance.Status) != c.status, f.ProductFields["keyreeve/status"] != c.own, f.ProductFields["keyreeve/closed"] != string(c.closed):
+			t.Errorf("%q: %s", c.closed, text)
+		case f.Workflow != nil || f.Note != nil || strings.Contains(string(text), "Workflow"):
+			t.Errorf("%q: it writes what users write: %s", c.closed, text)
+		case *f.AwsAccountId != c.account || *f.ProductArn != wantARN || f.ProductFields["keyreeve/account"] != own || *f.UpdatedAt != "2026-11-22T12:00:00Z":
+			t.Errorf("%q: %s", c.closed, text)
+		case f.FindingProviderFields == nil || string(f.FindingProviderFields.Severity.Label) != strings.ToUpper(string(failing.Severity)):
+			t.Errorf("%q: an import anew could not change the severity: %s", c.closed, text)
+		}
+	}
+	if len(ids) != 1 {
+		t.Errorf("ids %v", ids)
+	}
+	lost := *failing
+	lost.Account = fact.Account{}
+	if _, err := report.Finding(&lost, report.Import{Account: own, At: at}); err == nil {
+		t.Error("a verdict without an account became a finding")
 	}
 }

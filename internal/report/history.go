@@ -10,6 +10,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/history"
 )
@@ -32,10 +33,10 @@ func WriteHistory(w io.Writer, f Format, entries []history.Entry, more bool, now
 		entries = slices.Clone(entries)
 		for i := range entries {
 			e := &entries[i]
-			e.KeyID, e.User, e.Message = maskID(e.KeyID), Mask(e.User), Mask(e.Message)
+			e.KeyID, e.User, e.Message = fact.MaskID(e.KeyID), fact.MaskKeys(e.User), fact.MaskKeys(e.Message)
 			tags := make(map[string]string, len(e.Tags))
 			for k, v := range e.Tags {
-				tags[Mask(k)] = Mask(v)
+				tags[fact.MaskKeys(k)] = fact.MaskKeys(v)
 			}
 			e.Tags = tags
 		}

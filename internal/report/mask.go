@@ -3,7 +3,6 @@ package report
 import (
 	"iter"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 
@@ -11,13 +10,8 @@ import (
 	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
-// keyID is an access key id wherever it stands, also inside a longer word: AKIA or ASIA and at least twelve more,
-// for ids are sixteen characters at least and twenty today.
-var keyID = regexp.MustCompile(`(A[KS]IA)[A-Z0-9]{8,}([A-Z0-9]{4})`)
-
-// Mask is text with every access key id in it masked: AKIAIOSFODNN7EXAMPLE becomes AKIA****MPLE. Masking twice
-// changes nothing more.
-func Mask(text string) string { return keyID.ReplaceAllString(text, "$1****$2") }
+// Mask is fact.MaskKeys, for those who read this package.
+func Mask(text string) string { return fact.MaskKeys(text) }
 
 // maskAudit is a with key ids masked in every text, not only where an id is expected: a message, a note, even
 // the name of a user or a file may hold one. Fingerprints stay; they are hashes that hold no key id.
@@ -92,7 +86,7 @@ func maskVerdict(v *finding.Verdict) finding.Verdict {
 	out.Message, out.User, out.UserARN, out.Account.Name = Mask(v.Message), Mask(v.User), Mask(v.UserARN), Mask(v.Account.Name)
 	if v.Key != nil {
 		key := *v.Key
-		key.ID = maskID(key.ID)
+		key.ID = fact.MaskID(key.ID)
 		out.Key = &key
 	}
 	out.Facts = maps.Clone(v.Facts)
@@ -131,7 +125,7 @@ func maskFact(f any) any {
 }
 
 func maskException(e finding.Exception) finding.Exception {
-	e.Key, e.User, e.Reason, e.Owner, e.Origin = maskID(e.Key), Mask(e.User), Mask(e.Reason), Mask(e.Owner), Mask(e.Origin)
+	e.Key, e.User, e.Reason, e.Owner, e.Origin = fact.MaskID(e.Key), Mask(e.User), Mask(e.Reason), Mask(e.Owner), Mask(e.Origin)
 	if e.Tag != nil {
 		// The console keeps a key's description in a tag whose name is the key's id.
 		tags := make(map[string]string, len(e.Tag))
@@ -141,18 +135,6 @@ func maskException(e finding.Exception) finding.Exception {
 		e.Tag = tags
 	}
 	return e
-}
-
-// maskID keeps four characters at each end. An id too short to hide anything that way is hidden whole.
-func maskID(id string) string {
-	switch {
-	case id == "" || id == "*":
-		return id
-	case len(id) < 12:
-		return "****"
-	default:
-		return id[:4] + "****" + id[len(id)-4:]
-	}
 }
 
 // keyName names a key as exactly as the evidence allows: its id, else its slot in the report.

@@ -65,7 +65,7 @@ func hider(p *plan.Plan) *strings.Replacer {
 	var pairs []string
 	add := func(id string) {
 		if id != "" {
-			pairs = append(pairs, id, maskID(id))
+			pairs = append(pairs, id, fact.MaskID(id))
 		}
 	}
 	for i := range p.Steps {

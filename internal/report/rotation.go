@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 )
 
@@ -61,7 +62,7 @@ func rotationMask(r *rotate.Rotation) func(string) string {
 	var pairs []string
 	for _, id := range ids {
 		if id != "" {
-			pairs = append(pairs, id, maskID(id))
+			pairs = append(pairs, id, fact.MaskID(id))
 		}
 	}
 	own := strings.NewReplacer(pairs...)
@@ -90,13 +91,13 @@ func shownRotation(r *rotate.Rotation, o Options) *rotate.Rotation {
 	} {
 		*s = mask(*s)
 	}
-	out.Old.ID, out.New.ID = maskID(r.Old.ID), maskID(r.New.ID)
+	out.Old.ID, out.New.ID = fact.MaskID(r.Old.ID), fact.MaskID(r.New.ID)
 	out.Others, out.Before = slices.Clone(r.Others), slices.Clone(r.Before)
 	for i := range out.Others {
-		out.Others[i].ID = maskID(out.Others[i].ID)
+		out.Others[i].ID = fact.MaskID(out.Others[i].ID)
 	}
 	for i := range out.Before {
-		out.Before[i] = maskID(out.Before[i])
+		out.Before[i] = fact.MaskID(out.Before[i])
 	}
 	for i := range out.Targets {
 		x := &out.Targets[i]

@@ -11,6 +11,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/journal"
 )
 
@@ -70,7 +71,7 @@ func shownRun(r *journal.Run, o Options) *journal.Run {
 	var pairs []string
 	for i := range r.Steps {
 		if id := r.Steps[i].KeyID; id != "" {
-			pairs = append(pairs, id, maskID(id))
+			pairs = append(pairs, id, fact.MaskID(id))
 		}
 	}
 	ids := strings.NewReplacer(pairs...)
@@ -83,7 +84,7 @@ func shownRun(r *journal.Run, o Options) *journal.Run {
 	mask(&out.ID, &out.Caller, &out.Plan, &out.Undoes, &out.Version, &out.Host, &out.EndNote)
 	if r.Rotation != nil {
 		about := *r.Rotation
-		about.Old = maskID(about.Old)
+		about.Old = fact.MaskID(about.Old)
 		out.Rotation, out.Events = &about, slices.Clone(r.Events)
 		for i := range out.Events {
 			mask(&out.Events[i].Note)
@@ -92,7 +93,7 @@ func shownRun(r *journal.Run, o Options) *journal.Run {
 	out.Steps = slices.Clone(r.Steps)
 	for i := range out.Steps {
 		s := &out.Steps[i]
-		s.KeyID = maskID(s.KeyID)
+		s.KeyID = fact.MaskID(s.KeyID)
 		mask(&s.ID, &s.User, &s.UserID)
 		s.Because, s.Rules, s.Entries = slices.Clone(s.Because), slices.Clone(s.Rules), slices.Clone(s.Entries)
 		for j := range s.Because {

@@ -4,7 +4,7 @@
 // strictly: one document in UTF-8, no key that nobody asked for, no key twice, no anchors, merge keys or type tags.
 //
 // It refuses to guess. Its promise: every mistake of a file is told at once, each with file, line and column, the
-// source line and a hint, and no message shows a private key.
+// source line and a hint, and no message shows a private key, a password or the path of an address.
 package yamlfile
 
 import (
@@ -357,10 +357,25 @@ func PlaceOf(n ast.Node) *token.Token {
 	return n.GetToken()
 }
 
-// conceal hides an age identity, which a person may have put where its public half belongs: no message shows
-// it. As long as before, so that columns stay.
+// conceal hides what a person may have put where only its public half or its place belongs: an age identity, the path of
+// an address (whoever knows that of a webhook can write to it), a password, a key that is no access key id. No message
+// shows it. As long as before, so that columns stay.
 func conceal(text string) string {
-	return privateKey.ReplaceAllStringFunc(text, func(key string) string { return strings.Repeat("*", len(key)) })
+	for _, p := range []*regexp.Regexp{privateKey, addressPath, literalSecret} {
+		text = p.ReplaceAllStringFunc(text, func(found string) string {
+			at := p.FindStringSubmatchIndex(found)
+			if len(at) < 4 || at[2] < 0 || accessKeyID.MatchString(found[at[2]:at[3]]) {
+				return found
+			}
+			return found[:at[2]] + strings.Repeat("*", utf8.RuneCountInString(found[at[2]:at[3]])) + found[at[3]:]
+		})
+	}
+	return text
 }
 
-var privateKey = regexp.MustCompile(`(?i)AGE-SECRET-KEY-[0-9A-Z-]*`)
+var (
+	privateKey    = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-[0-9A-Z-]*)`)
+	addressPath   = regexp.MustCompile(`(?i)https?://[^/\s"'\\]+/([^\s"',}\\]+)`)
+	literalSecret = regexp.MustCompile(`(?i)\b(?:password|key)["']?\s*:\s*["']?([^\s"',{}\[\]]+)`)
+	accessKeyID   = regexp.MustCompile(`^(A[KS]IA[A-Z0-9*?]*|\*)$`)
+)
