@@ -35,6 +35,9 @@ func tables() []table {
 		{"accounts", []string{"id"}},
 		{"verdicts", []string{"id", "opened_at"}},
 		{"days", []string{"account", "day"}},
+		{"notices", []string{"id"}},
+		{"notice_covers", []string{"id"}},
+		{"notice_attempts", []string{"notice", "n"}},
 	}
 }
 

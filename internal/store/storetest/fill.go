@@ -11,11 +11,12 @@ import (
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
-// Fill writes runs, rotations, uses, requests and judged accounts into the store, by its own methods and by chance: the same for the same
+// Fill writes runs, rotations, uses, requests, judged accounts and notices into the store, by its own methods and by chance: the same for the same
 // seed.
 func Fill(t testing.TB, d *store.DB, seed uint64) {
 	t.Helper()
@@ -35,6 +36,21 @@ func Fill(t testing.TB, d *store.DB, seed uint64) {
 	for i := range 1 + f.rand.IntN(3) {
 		f.account(i)
 	}
+	for i := range 1 + f.rand.IntN(3) {
+		f.notice(i)
+	}
+}
+
+// notice is one that was tried once.
+func (f *filler) notice(i int) {
+	o, at := f.d.Outbox(), f.at()
+	id := fmt.Sprintf("notice-%d", i)
+	f.must(o.Add(f.t.Context(), []notice.Entry{{ID: id, Channel: "chat", Covers: []string{id + "/a", id + "/b"}, Body: []byte("x" + f.text()), AddedAt: at, NextTry: at}}))
+	a := notice.Attempt{At: at.Add(time.Minute), State: notice.States()[f.rand.IntN(3)], Answer: f.text(), Why: f.text()}
+	if a.State == notice.Failed {
+		a.NextTry = at.Add(time.Hour)
+	}
+	f.must(o.Mark(f.t.Context(), id, a))
 }
 
 // account is one that is judged a few times, and may leave.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -312,19 +313,34 @@ func prunes(t *testing.T, d *store.DB) {
 	observe(t, d, judged(Account, 0, "a", "b"))
 	observe(t, d, judged(Account, 24, "a"))
 	observe(t, d, judged(Account, 48))
-	verdicts, days, err := d.Prune(t.Context(), start.Add(25*time.Hour), start.Add(25*time.Hour))
-	if err != nil || verdicts != 1 || days != 1 {
-		t.Errorf("%d verdicts, %d days, %v", verdicts, days, err)
+	f := &filler{t: t, d: d, rand: rand.New(rand.NewPCG(1, 1))} //nolint:gosec // repeatable by design
+	f.notice(1)
+	if n, err := d.Prune(t.Context(), store.Before{}); err != nil || n != 0 {
+		t.Errorf("nothing is too old: %d, %v", n, err)
+	}
+	n, err := d.Prune(t.Context(), store.Before{Closed: start.Add(25 * time.Hour), Days: start.Add(25 * time.Hour)})
+	if err != nil || n != 2 {
+		t.Errorf("%d rows, %v; want a verdict and a day", n, err)
 	}
 	if left := list(t, d, store.HistoryFilter{}); len(left) != 1 || left[0].User != "a" {
 		t.Errorf("left %+v", left)
 	}
 	observe(t, d, judged(Account, 72, "old"))
-	if n, _, err := d.Prune(t.Context(), start.AddDate(9, 0, 0), start); err != nil || n != 1 {
+	if n, err := d.Prune(t.Context(), store.Before{Closed: start.AddDate(9, 0, 0)}); err != nil || n != 1 {
 		t.Errorf("%d, %v: what is open stays", n, err)
 	}
 	if left := list(t, d, store.HistoryFilter{}); len(left) != 1 || left[0].User != "old" {
 		t.Errorf("left %+v", left)
+	}
+	told, err := d.Outbox().Notices(t.Context(), 0)
+	if err != nil || len(told) != 1 || len(told[0].Attempts) != 1 {
+		t.Fatalf("%+v, %v", told, err)
+	}
+	if _, err := d.Prune(t.Context(), store.Before{Notices: start.AddDate(9, 0, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := d.Outbox().Notices(t.Context(), 0); err != nil || (len(left) == 0) != (told[0].State != "") {
+		t.Errorf("of a notice in state %q are left: %+v, %v", told[0].State, left, err)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/notice"
+	"github.com/keyreeve/keyreeve/internal/notice/noticetest"
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
@@ -71,6 +73,9 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 			}
 		})
 	}
+	t.Run("outbox", func(t *testing.T) {
+		noticetest.Run(t, func(t *testing.T) notice.Outbox { return open(t).Outbox() })
+	})
 }
 
 // apply is a run of that many steps that begins some minutes after the first.
