@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/rule"
 )
 
@@ -126,21 +127,47 @@ func (o *organization) snapshot(ctx context.Context, m *Member) (s *fact.Snapsho
 			return s, false, nil
 		}
 	}
+	s, err = gather(ctx, m, o.how.LiveOptions, o.first)
+	return s, err == nil, err
+}
+
+// gather reads an account, and reads again what fails there.
+func gather(ctx context.Context, m *Member, how LiveOptions, first *rule.Judge) (*fact.Snapshot, error) {
 	r, done, err := m.Open(ctx)
 	if err != nil {
-		return nil, false, &memberError{"AssumeRole", err}
+		return nil, &memberError{"AssumeRole", err}
 	}
 	defer done()
-	how := o.how.LiveOptions
 	how.Progress, how.Account = nil, m.Account
-	s, err = read(ctx, r, how)
+	s, err := read(ctx, r, how)
 	if err != nil {
-		return nil, false, &memberError{"GetCallerIdentity", err}
+		return nil, &memberError{"GetCallerIdentity", err}
 	}
 	if how.confirms() {
-		err = confirm(ctx, r, s, o.first, how) // its error is that of ctx
+		err = confirm(ctx, r, s, first, how) // its error is that of ctx
 	}
-	return s, true, err
+	return s, err
+}
+
+// Watch reads and judges one account, in the form that history compares with what stood open before. An account that cannot be
+// read is an observation with a gap; the only errors are that of ctx, and of options that make no sense. A zero opt.AsOf is the
+// moment at which the reading was done, to the second.
+func Watch(ctx context.Context, m *Member, how LiveOptions, opt Options) (*history.Observation, error) {
+	at := opt
+	if at.AsOf.IsZero() {
+		at.AsOf = how.Now().UTC().Truncate(time.Second)
+	}
+	s, err := gather(ctx, m, how, firstJudge(at))
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		s = unreadable(m.Account, how.Evidence, err)
+	}
+	if opt.AsOf.IsZero() {
+		at.AsOf = how.Now().UTC().Truncate(time.Second)
+	}
+	return Observe(s, at)
 }
 
 // memberError is what kept an account from being read at all.
