@@ -7,7 +7,7 @@ VERSION  := $(shell cat VERSION)
 LDFLAGS  := -s -w -X github.com/keyreeve/keyreeve/internal/cli.release=$(VERSION)
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINT_VER := v2.15.0
-SOURCES  := $(shell find cmd internal -name '*.go' -o -path '*/rulesets/*' -o -path '*/pages/*' -o -path '*/page/*' -o -path '*/template/*' -o -path '*/schema/*' -o -path '*/data/*') go.mod go.sum VERSION
+SOURCES  := $(shell find cmd internal -name '*.go' -o -path '*/rulesets/*' -o -path '*/pages/*' -o -path '*/page/*' -o -path '*/template/*' -o -path '*/schema/*' -o -path '*/data/*' -o -name openapi.json) go.mod go.sum VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check lint generate golden bench fuzz crash release clean setup

@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"internal/rule", "internal/plan", "internal/credreport/synth"},
 	{"internal/collect", "internal/apply", "internal/rotate"},
 	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws", "internal/role"},
-	{"internal/config"},
+	{"internal/config", "internal/web"},
 	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest"},
 	{"cmd/keyreeve"},
 }
