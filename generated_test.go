@@ -39,6 +39,7 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 		"docs/schema/audit.schema.json":      string(report.AuditSchema()),
 		"docs/schema/config.schema.json":     string(config.ConfigSchema()),
 		"docs/schema/run.schema.json":        string(report.RunSchema()),
+		"docs/schema/history.schema.json":    string(report.HistorySchema()),
 		"docs/schema/rotation.schema.json":   string(report.RotationSchema()),
 		"docs/schema/plan.schema.json":       string(plan.PlanSchema()),
 		"docs/schema/journal.schema.json":    string(journal.ExportSchema()),

@@ -9,6 +9,7 @@ package audit
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -58,11 +59,15 @@ func (b *book) finish() (*finding.Audit, error) {
 		Exceptions: b.opt.Exceptions.Notices(b.sources()), Notes: b.notes,
 	}
 	for _, acc := range b.accounts {
-		b.weighAge(acc, a)
+		a.Notes = append(a.Notes, acc.notes...)
+	}
+	b.weighAges(a)
+	for _, acc := range b.accounts {
 		slices.SortStableFunc(acc.kept, b.compare)
 		a.Accounts = append(a.Accounts, acc.AccountResult)
 		a.Complete = a.Complete && len(acc.Gaps) == 0
 	}
+	a.Units = units(a.Accounts)
 	if err := b.summarize(a); err != nil {
 		return nil, err
 	}
@@ -110,35 +115,97 @@ func (b *book) notJudged() []finding.NotJudged {
 	}
 	var rootless []string
 	for _, acc := range b.accounts {
-		if !acc.rootSeen {
+		if !acc.rootSeen && !acc.unread {
 			rootless = append(rootless, accountText(acc.Account))
 		}
 	}
 	for i := range b.judge.Rules() {
 		if r := &b.judge.Rules()[i]; r.Kind.Subject == rule.ForRoot && len(rootless) > 0 {
-			out = append(out, finding.NotJudged{Rule: r.ID, Why: "no row for root in the report of " + strings.Join(rootless, ", ")})
+			out = append(out, finding.NotJudged{Rule: r.ID, Why: "no row for root in the report of " + few(rootless)})
 		}
 	}
 	return out
 }
 
-// weighAge compares the age of the account's evidence with what is allowed.
-func (b *book) weighAge(acc *account, a *finding.Audit) {
-	now, e := b.judge.Now(), acc.Evidence
-	made := e.MadeAt()
-	name := accountText(acc.Account)
-	if e.Newest.Known() && e.Newest.Compare(now) > 0 || made.Known() && made.Compare(now) > 0 {
-		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s holds dates after %s, the instant judged at: it knows more than was known then", name, now))
+// weighAges compares the age of every account's evidence with what is allowed. What is only worth a note is told once for all.
+func (b *book) weighAges(a *finding.Audit) {
+	now, limit := b.judge.Now(), b.opt.MaxEvidenceAge
+	var ahead, aged []string
+	var oldest time.Duration
+	for _, acc := range b.accounts {
+		if acc.unread {
+			continue
+		}
+		e := acc.Evidence
+		made := e.MadeAt()
+		name := accountText(acc.Account)
+		if !b.ongoing && (e.Newest.Known() && e.Newest.Compare(now) > 0 || made.Known() && made.Compare(now) > 0) {
+			ahead = append(ahead, name)
+		}
+		switch {
+		case made.Known() && limit > 0 && now.Sub(made) > limit:
+			acc.stale(fmt.Sprintf("the evidence was made %s, %s before the instant judged at; at most %s is allowed", made, roundedAge(now.Sub(made)), limit))
+		case made.Known() && now.Sub(made) > FreshEvidence:
+			aged = append(aged, name)
+			oldest = max(oldest, now.Sub(made))
+		case made.Unknown() && limit > 0 && !recent(e.Newest, now, limit):
+			acc.stale("a CSV does not state when it was made, and no date in it shows that it is recent enough; use the JSON reply of get-credential-report")
+		}
 	}
-	limit := b.opt.MaxEvidenceAge
-	switch {
-	case made.Known() && limit > 0 && now.Sub(made) > limit:
-		acc.stale(fmt.Sprintf("the evidence was made %s, %s before the instant judged at; at most %s is allowed", made, roundedAge(now.Sub(made)), limit))
-	case made.Known() && now.Sub(made) > FreshEvidence:
-		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s is %s old; AWS makes a new report every four hours at most", name, roundedAge(now.Sub(made))))
-	case made.Unknown() && limit > 0 && !recent(e.Newest, now, limit):
-		acc.stale("a CSV does not state when it was made, and no date in it shows that it is recent enough; use the JSON reply of get-credential-report")
+	if len(ahead) > 0 {
+		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s holds dates after %s, the instant judged at: it knows more than was known then", few(ahead), now))
 	}
+	if len(aged) > 0 {
+		a.Notes = append(a.Notes, fmt.Sprintf("the evidence of %s is %s old; AWS makes a new report every four hours at most", few(aged), upTo(len(aged), oldest)))
+	}
+}
+
+func upTo(n int, d time.Duration) string {
+	if n > 1 {
+		return "up to " + roundedAge(d)
+	}
+	return roundedAge(d)
+}
+
+// few names the first few of a list.
+func few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// units sums accounts by organisational unit, those below included, in the order of their paths.
+func units(accounts []finding.AccountResult) []finding.UnitResult {
+	byPath := map[string]*finding.UnitResult{}
+	for i := range accounts {
+		r := &accounts[i]
+		for path := r.Account.OU; path != ""; path = parent(path) {
+			u := byPath[path]
+			if u == nil {
+				u = &finding.UnitResult{Path: path}
+				byPath[path] = u
+			}
+			u.Accounts++
+			u.Users, u.Keys, u.ActiveKeys = u.Users+r.Users, u.Keys+r.Keys, u.ActiveKeys+r.ActiveKeys
+			u.Counts.Add(r.Counts)
+			if len(r.Gaps) > 0 {
+				u.Incomplete++
+			}
+		}
+	}
+	out := make([]finding.UnitResult, 0, len(byPath))
+	for _, path := range slices.Sorted(maps.Keys(byPath)) {
+		out = append(out, *byPath[path])
+	}
+	return out
+}
+
+// parent is the path of the unit above; empty above the root.
+func parent(path string) string {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)]
 }
 
 // recent tells whether a report that holds the date newest cannot be older than limit. A date after now proves nothing.

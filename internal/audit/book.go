@@ -19,6 +19,7 @@ type book struct {
 	results  []results // by rule
 	accounts []*account
 	notes    []string
+	ongoing  bool // AsOf is the instant at which the reading began: evidence may be younger
 }
 
 // results are how often each result came out for one rule, failures that an exception covers apart.
@@ -30,7 +31,9 @@ type results struct {
 // account is one account's result, and what is kept of its verdicts.
 type account struct {
 	finding.AccountResult
+	notes    []string
 	rootSeen bool
+	unread   bool // nothing of it was read
 	kept     []kept
 	due      []kept
 }
@@ -150,6 +153,9 @@ func (b *book) merge(acc *account, t *tally) {
 		for r, n := range t.counts[i] {
 			b.results[i].counts[r] += n
 		}
+		acc.Counts.Add(finding.Counts{
+			Fail: t.counts[i][rule.Fails], Unknown: t.counts[i][rule.Undecided], Excepted: t.excepted[i],
+		})
 	}
 }
 

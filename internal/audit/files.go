@@ -85,7 +85,7 @@ func (b *book) file(ctx context.Context, f File) (*account, error) {
 		b.merge(acc, t)
 	}
 	if report.Users == 0 {
-		b.notes = append(b.notes, fmt.Sprintf("%s lists no user", f.Path))
+		acc.notes = append(acc.notes, fmt.Sprintf("%s lists no user", f.Path))
 	}
 	return acc, nil
 }

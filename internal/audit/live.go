@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/collect"
@@ -23,6 +24,12 @@ type LiveOptions struct {
 	Evidence fact.Source // fact.Report or fact.Live
 	// Confirm reads the keys of failing users again; with fact.Report only, live evidence is of now anyway.
 	Confirm bool
+	// Known gives the id of a key that was read before, by its user and the second of its creation; empty where it is not known.
+	// A user all of whose failing keys are known is not read again: its findings are then as old as the report. nil: none is known.
+	Known func(user string, created fact.Time) string
+	// Seen is given what was read of each account, before it is judged; its error ends the run. nil: nobody asks. Many accounts
+	// are told of from several goroutines.
+	Seen func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error
 }
 
 // Live audits the account whose credentials r holds. A zero opt.AsOf is the moment at which the reading was done, to
@@ -35,14 +42,30 @@ func Live(ctx context.Context, r Reader, how LiveOptions, opt Options) (*finding
 	if opt.AsOf.IsZero() {
 		opt.AsOf = how.Now().UTC().Truncate(time.Second)
 	}
-	if how.Confirm && how.Evidence != fact.Live {
-		// A judge of its own: an exception counts as matched only when it covers what is reported in the end.
-		first := rule.NewJudge(opt.Ruleset, opt.Exceptions.Fresh(), fact.At(opt.AsOf))
-		if err := collect.Confirm(ctx, r, s, failing(first, s), how.Options); err != nil {
+	if how.confirms() {
+		if err := confirm(ctx, r, s, firstJudge(opt), how); err != nil {
+			return nil, err
+		}
+	}
+	if how.Seen != nil {
+		if err := how.Seen(ctx, s, opt.AsOf); err != nil {
 			return nil, err
 		}
 	}
 	return Snapshot(s, opt)
+}
+
+// confirms tells whether failing users are read again: live evidence is of now anyway.
+func (how *LiveOptions) confirms() bool { return how.Confirm && how.Evidence != fact.Live }
+
+// firstJudge judges before failing users are read again. It is one of its own: an exception counts as matched only when
+// it covers what is reported in the end.
+func firstJudge(opt Options) *rule.Judge {
+	return rule.NewJudge(opt.Ruleset, opt.Exceptions.Fresh(), fact.At(opt.AsOf))
+}
+
+func confirm(ctx context.Context, r Reader, s *fact.Snapshot, first *rule.Judge, how LiveOptions) error {
+	return collect.Confirm(ctx, r, s, failing(first, s, how.Known), how.Options)
 }
 
 // Snapshot audits what was read of one account. opt.AsOf is required.
@@ -63,6 +86,7 @@ func read(ctx context.Context, r Reader, how LiveOptions) (*fact.Snapshot, error
 func (b *book) snapshot(s *fact.Snapshot) {
 	acc := &account{}
 	acc.Account, acc.Evidence, acc.Gaps = s.Account, s.Evidence, s.Gaps
+	acc.unread = !s.UsersRead && s.Evidence.MadeAt().Unknown()
 	acc.count(s.Users)
 	t := b.tally()
 	t.add(b, &s.Account, s.Evidence.Source, s.Users)
@@ -73,12 +97,12 @@ func (b *book) snapshot(s *fact.Snapshot) {
 	b.merge(acc, t)
 	b.accounts = append(b.accounts, acc)
 	if n := len(s.Gone); n == 1 {
-		b.notes = append(b.notes, fmt.Sprintf("the user %q that the evidence lists is gone by now and left out", s.Gone[0]))
+		acc.notes = append(acc.notes, fmt.Sprintf("the user %q that the evidence lists is gone by now and left out", s.Gone[0]))
 	} else if n > 1 {
-		b.notes = append(b.notes, fmt.Sprintf("%d users that the evidence lists are gone by now and left out: %s", n, shortList(s.Gone)))
+		acc.notes = append(acc.notes, fmt.Sprintf("%d users that the evidence lists are gone by now and left out: %s", n, few(quoted(s.Gone))))
 	}
 	if s.UsersRead && acc.Users == 0 {
-		b.notes = append(b.notes, accountText(s.Account)+" has no user")
+		acc.notes = append(acc.notes, accountText(s.Account)+" has no user")
 	}
 }
 
@@ -95,23 +119,49 @@ func (acc *account) count(users []fact.User) {
 	}
 }
 
-// failing are the places of the users about whom something fails, or cannot be said, as the report has it.
-func failing(j *rule.Judge, s *fact.Snapshot) []int {
+// failing are the places of the users about whom something fails, or cannot be said, as the report has it; those left out whose
+// failing keys are all known, which get their ids.
+func failing(j *rule.Judge, s *fact.Snapshot, known func(user string, created fact.Time) string) []int {
 	var places []int
 	var scratch []rule.Judgement
 	for i := range s.Users {
-		if s.Users[i].Root && !s.Users[i].KeysRead {
+		u := &s.Users[i]
+		if u.Root && !u.KeysRead {
 			continue // what is known of it was read live already
 		}
-		scratch = j.User(&s.Account, s.Evidence.Source, &s.Users[i], scratch[:0])
-		for k := range scratch {
-			if worthReading(&scratch[k]) {
-				places = append(places, i)
-				break
-			}
+		scratch = j.User(&s.Account, s.Evidence.Source, u, scratch[:0])
+		worth := slices.DeleteFunc(scratch, func(g rule.Judgement) bool { return !worthReading(&g) })
+		if len(worth) > 0 && (known == nil || !remembered(u, worth, known)) {
+			places = append(places, i)
 		}
 	}
 	return places
+}
+
+// remembered gives the failing keys of u the ids that are known of them, and tells whether that are all.
+func remembered(u *fact.User, worth []rule.Judgement, known func(user string, created fact.Time) string) bool {
+	ids := make(map[int]string, len(u.Keys))
+	for i := range worth {
+		g := &worth[i]
+		if g.Status() != finding.Fail {
+			return false
+		}
+		if g.Key < 0 { // about the user itself: it rests on the keys, which the report lists
+			continue
+		}
+		k := &u.Keys[g.Key]
+		twin := slices.ContainsFunc(u.Keys, func(o fact.Key) bool { return o.Slot != k.Slot && o.Created.Unix() == k.Created.Unix() })
+		if !k.Created.Known() || twin {
+			return false
+		}
+		if ids[g.Key] = known(u.Name, k.Created); ids[g.Key] == "" {
+			return false
+		}
+	}
+	for i, id := range ids {
+		u.Keys[i].ID = id
+	}
+	return len(ids) > 0
 }
 
 // worthReading tells whether the keys as they are now can change the judgement: a failure may have been
@@ -125,18 +175,10 @@ func worthReading(g *rule.Judgement) bool {
 	}
 }
 
-// shortList names the first few.
-func shortList(names []string) string {
-	const most = 5
-	out := ""
+func quoted(names []string) []string {
+	out := make([]string, len(names))
 	for i, n := range names {
-		if i == most {
-			return out + fmt.Sprintf(" and %d more", len(names)-most)
-		}
-		if i > 0 {
-			out += ", "
-		}
-		out += fmt.Sprintf("%q", n)
+		out[i] = fmt.Sprintf("%q", n)
 	}
 	return out
 }

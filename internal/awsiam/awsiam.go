@@ -1,5 +1,5 @@
 // Package awsiam reads IAM and STS of a live AWS account, answers in the types of fact, and changes access
-// keys. It is the only package that knows the AWS SDK.
+// keys. It reads which accounts an organisation has, and opens each. It is the only package that knows the AWS SDK.
 //
 // It knows how AWS pages, throttles, times out and words its refusals, and keeps within the concurrency
 // and the rate it was given. A Reader has no method that changes an account, with one exception that IAM

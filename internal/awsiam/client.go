@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,13 +20,15 @@ import (
 // readings that both make. No method of it changes an account.
 type client struct {
 	set     Settings
-	purpose string // whose policy a denied call needs: see Error.Purpose
+	cfg     aws.Config // by which clients are made, without a meter
+	purpose string     // whose policy a denied call needs: see Error.Purpose
 	iam     *iam.Client
 	sts     *sts.Client
 	signer  aws.CredentialsProvider // nil: none was found
 	role    *roleManners
 	meter   *meter
 	http    *http.Client
+	shared  bool                   // http is that of others too
 	account atomic.Pointer[string] // named in errors once Caller has told it
 }
 
@@ -47,7 +50,7 @@ func connect(ctx context.Context, s Settings, purpose string) (*client, error) {
 	if cfg.Region == "" {
 		cfg.Region = defaultRegion
 	}
-	m := newMeter(s)
+	m := newMeter(s, s.retryer())
 	cfg.Retryer = func() aws.Retryer { return m.retryer }
 	if name, version, ok := strings.Cut(s.UserAgent, "/"); ok {
 		cfg.APIOptions = append(cfg.APIOptions, awsmiddleware.AddUserAgentKeyValue(name, version))
@@ -62,19 +65,8 @@ func connect(ctx context.Context, s Settings, purpose string) (*client, error) {
 	if cfg.Credentials != nil {
 		cfg.Credentials = named{cfg.Credentials}
 	}
-	cfg.APIOptions = append(cfg.APIOptions, m.attach)
-
-	// Set on the clients, not on cfg: AWS_ENDPOINT_URL_IAM would win over the latter.
-	endpoint := func(base **string) {
-		if s.EndpointURL != "" {
-			*base = aws.String(s.EndpointURL)
-		}
-	}
-	c := &client{
-		set: s, purpose: purpose, signer: cfg.Credentials, role: role, meter: m, http: transport,
-		iam: iam.NewFromConfig(cfg, func(o *iam.Options) { endpoint(&o.BaseEndpoint) }),
-		sts: sts.NewFromConfig(cfg, func(o *sts.Options) { endpoint(&o.BaseEndpoint) }),
-	}
+	c := &client{set: s, cfg: cfg, purpose: purpose, role: role, meter: m, http: transport}
+	c.sign(cfg.Credentials, nil)
 	base := c.sts.Options().BaseEndpoint
 	role.apply = func(o *sts.Options) {
 		if base != nil {
@@ -86,12 +78,43 @@ func connect(ctx context.Context, s Settings, purpose string) (*client, error) {
 	return c, nil
 }
 
-// Close ends the idle connections. What was opened stays usable.
-func (c *client) Close() { c.http.CloseIdleConnections() }
+// sign makes the clients, whose calls signer signs. bases are by which its roles were assumed already.
+func (c *client) sign(signer aws.CredentialsProvider, bases []aws.CredentialsProvider) {
+	c.signer = signer
+	c.role.bases = append(c.role.bases, bases...)
+	cfg := c.cfg
+	cfg.Credentials = signer
+	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), c.meter.attach)
+	c.iam, c.sts = iam.NewFromConfig(cfg, c.iamEndpoint), sts.NewFromConfig(cfg, c.stsEndpoint)
+}
+
+// The endpoint is set on the clients, not on cfg: AWS_ENDPOINT_URL_IAM would win over the latter.
+func (c *client) iamEndpoint(o *iam.Options) { c.endpoint(&o.BaseEndpoint) }
+func (c *client) stsEndpoint(o *sts.Options) { c.endpoint(&o.BaseEndpoint) }
+
+func (c *client) endpoint(base **string) {
+	if c.set.EndpointURL != "" {
+		*base = &c.set.EndpointURL
+	}
+}
+
+// branch is a client by the same way to AWS, with settings and a meter of its own, before it can sign.
+func (c *client) branch(s Settings) *client {
+	return &client{
+		set: s, cfg: c.cfg, purpose: purposeAudit, role: &roleManners{}, meter: newMeter(s, c.meter.retryer), http: c.http, shared: true,
+	}
+}
+
+// Close ends the idle connections, unless others use them too. What was opened stays usable.
+func (c *client) Close() {
+	if !c.shared {
+		c.http.CloseIdleConnections()
+	}
+}
 
 // Calls tells how many operations were made so far, by action: "iam:ListUsers" for one. A retried
 // operation counts once, each page of a listing counts. What gets credentials, such as the role of a
-// profile being assumed, is not counted here.
+// profile being assumed, is not counted here, except for the role by which Members opened the account.
 func (c *client) Calls() map[string]int {
 	c.meter.mu.Lock()
 	defer c.meter.mu.Unlock()

@@ -25,7 +25,10 @@ import (
 // The contract: what a Reader tells of an account that was set up through the API of AWS. It holds for
 // our own fake and for moto; where moto is not like AWS, the table of differences says so.
 
-const contractAccount = "123456789012" // moto's account for credentials it does not know
+const (
+	contractAccount = "123456789012" // moto's account for credentials it does not know
+	aloneAccount    = "222233334444" // of nothing that a test sets up
+)
 
 type emulator struct {
 	name   string
@@ -66,6 +69,7 @@ func emulators(t *testing.T) []emulator {
 	t.Helper()
 	cloud := fakeaws.New(day(0))
 	a := cloud.AddAccount(fact.Account{ID: contractAccount})
+	cloud.AddAccount(fact.Account{ID: aloneAccount})
 	m := moto.Start(t)
 	return []emulator{
 		{

@@ -25,6 +25,7 @@ var (
 	ErrNoReport       = errors.New("no credential report")  // AWS did not deliver one in time
 	ErrUnusable       = errors.New("unusable answer")       // empty, cut short or contradicting itself
 	ErrSettings       = errors.New("unusable settings")     // of the caller, the environment or a file: no call was made
+	ErrNoOrganization = errors.New("no organisation")       // the account of the credentials is in none
 )
 
 // The purposes of a client, as iam-policy --for names them.
@@ -41,10 +42,13 @@ type Error struct {
 	Kind    error  // one of the kinds above; nil when none fits
 	Err     error  // the cause
 
-	// Purpose is whose policy grants Action: audit of a Reader, remediate of a Writer; empty where no call was made.
+	// Purpose is whose policy grants Action: audit of a Reader, remediate of a Writer, org of an Organization; empty
+	// where no call was made.
 	Purpose string
 	// Unclear: the change may have taken effect, see fact.ErrUnclear. Never so for a reading.
 	Unclear bool
+
+	hint string // where the kind does not tell the next move
 }
 
 // Error is one line; Hint has the next move.
@@ -80,7 +84,13 @@ func (e *Error) Unwrap() []error {
 
 // Hint is the next move for a person, or empty.
 func (e *Error) Hint() string {
+	source := (*sourceError)(nil)
+	inner := (*Error)(nil)
 	switch {
+	case e.hint != "":
+		return e.hint
+	case errors.As(e.Err, &source) && errors.As(source.err, &inner): // what was to get the credentials
+		return inner.Hint()
 	case errors.Is(e.Kind, ErrDenied):
 		return "keyreeve iam-policy --for " + orDefault(e.Purpose, purposeAudit) + " prints the policy"
 	case errors.Is(e.Kind, ErrExpiredToken):
@@ -93,6 +103,8 @@ func (e *Error) Hint() string {
 		return "check the credentials with aws sts get-caller-identity, and the clock of this machine"
 	case errors.Is(e.Kind, ErrThrottled):
 		return "try again later, or with a lower --rate and --concurrency"
+	case errors.Is(e.Kind, ErrNoOrganization):
+		return "use credentials of the management account or of a delegated administrator, or read this account alone, without --org"
 	case errors.Is(e.Kind, ErrUnavailable):
 		return "check the network, --region and --endpoint-url"
 	default:

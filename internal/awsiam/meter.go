@@ -37,9 +37,9 @@ type meter struct {
 	skewSet bool
 }
 
-func newMeter(s Settings) *meter {
+func newMeter(s Settings, r aws.Retryer) *meter {
 	m := &meter{
-		retryer: s.retryer(),
+		retryer: r,
 		slots:   make(chan struct{}, s.Concurrency),
 		log:     s.Log, now: s.Now,
 		calls: map[string]int{},
@@ -57,17 +57,33 @@ func (m *meter) attach(stack *middleware.Stack) error {
 	)
 }
 
+func (m *meter) count(action string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls[action]++
+}
+
 // attachInside is for a call that assumes a role in the middle of another one: it is no operation of the
 // Reader and takes no slot, for the other one holds its own until this one ends.
 //
 // The attempt stands behind ResolveEndpointV2, the last step before the signature. What fails before it,
 // credentials that cannot be had, was never sent.
-func (m *meter) attachInside(stack *middleware.Stack) error {
-	return errors.Join(
-		stack.Initialize.Add(middleware.InitializeMiddlewareFunc("keyreeveFollow", follow), middleware.After),
-		stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("keyreeveAttempt", m.attempt), "ResolveEndpointV2", middleware.After),
-		stack.Deserialize.Add(whole(wholeXML), middleware.After),
-	)
+func (m *meter) attachInside(stack *middleware.Stack) error { return m.inside(m.limiter)(stack) }
+
+// inside is attachInside with another limit of the rate than the meter's own; nil for none.
+func (m *meter) inside(limiter *rate.Limiter) func(*middleware.Stack) error {
+	attempt := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+		middleware.FinalizeOutput, middleware.Metadata, error,
+	) {
+		return m.attempt(ctx, limiter, in, next)
+	}
+	return func(stack *middleware.Stack) error {
+		return errors.Join(
+			stack.Initialize.Add(middleware.InitializeMiddlewareFunc("keyreeveFollow", follow), middleware.After),
+			stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("keyreeveAttempt", attempt), "ResolveEndpointV2", middleware.After),
+			stack.Deserialize.Add(whole(wholeXML), middleware.After),
+		)
+	}
 }
 
 func (m *meter) operation(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
@@ -80,9 +96,7 @@ func (m *meter) operation(ctx context.Context, in middleware.InitializeInput, ne
 		return out, md, ctx.Err()
 	}
 	action := actionOf(ctx)
-	m.mu.Lock()
-	m.calls[action]++
-	m.mu.Unlock()
+	m.count(action)
 
 	var start time.Time
 	if m.now != nil {
@@ -126,11 +140,11 @@ func (m *meter) record(ctx context.Context, action string, start time.Time, md m
 	m.log.LogAttrs(ctx, slog.LevelDebug, "aws call", attrs...)
 }
 
-func (m *meter) attempt(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+func (m *meter) attempt(ctx context.Context, limiter *rate.Limiter, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
 	out middleware.FinalizeOutput, md middleware.Metadata, err error,
 ) {
-	if m.limiter != nil {
-		if err := m.limiter.Wait(ctx); err != nil {
+	if limiter != nil {
+		if err := limiter.Wait(ctx); err != nil {
 			return out, md, fmt.Errorf("wait for the rate limit: %w", err)
 		}
 	}

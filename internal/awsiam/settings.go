@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -45,6 +46,7 @@ type Settings struct {
 
 	Concurrency int     // operations under way at once; 0 means 8
 	Rate        float64 // HTTP requests a second, retries included; 0 means no fixed limit
+	AssumeRate  float64 // those with which Members assumes roles, in all accounts together; 0 means 100
 
 	MaxAttempts int           // of one operation; 0 means 10, or what AWS_MAX_ATTEMPTS says; 3 where no connection is made
 	CallTimeout time.Duration // of one attempt; 0 means 30 s
@@ -76,7 +78,7 @@ func (s Settings) Validate() error {
 		}
 	}
 	negative("concurrency", s.Concurrency < 0)
-	negative("rate", s.Rate < 0)
+	negative("rate", s.Rate < 0 || s.AssumeRate < 0)
 	negative("attempts", s.MaxAttempts < 0)
 	negative("a duration", s.CallTimeout < 0 || s.BackoffCap < 0 || s.PollFirst < 0 || s.Patience < 0)
 	if s.Credentials != nil && s.Profile != "" {
@@ -104,21 +106,32 @@ func checkEndpoint(text string) error {
 // checkRole goes by the letters and lengths that STS takes.
 func (s Settings) checkRole() []error {
 	var errs []error
-	check := func(pattern string, longest int, text, format string) {
-		if text != "" && (len(text) > longest || !regexp.MustCompile(`^(?:`+pattern+`)$`).MatchString(text)) {
+	check := func(pattern func() *regexp.Regexp, longest int, text, format string) {
+		if text != "" && (len(text) > longest || !pattern().MatchString(text)) {
 			errs = append(errs, fmt.Errorf(format, text))
 		}
 	}
-	check(`arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-.0-~]+/)*[\w+=,.@-]{1,64}`, 2048, s.RoleARN,
+	check(rolePattern, 2048, s.RoleARN,
 		"the role %q is not the ARN of a role, such as arn:aws:iam::111122223333:role/keyreeve")
-	check(`[\w+=,.@:/-]{2,}`, 1224, s.ExternalID,
+	check(externalPattern, 1224, s.ExternalID,
 		"the external id %q is not one: 2 to 1224 letters, digits and +=,.@:/-_")
-	check(`[\w+=,.@-]{2,}`, 64, s.SessionName,
+	check(sessionPattern, 64, s.SessionName,
 		"the session name %q is not one: 2 to 64 letters, digits and +=,.@-_")
 	if s.RoleARN == "" && s.ExternalID+s.SessionName != "" {
 		errs = append(errs, errors.New("an external id and a session name need a role"))
 	}
 	return errs
+}
+
+// Compiled once, for Members checks a role an account, and not before somebody names one.
+var (
+	rolePattern     = pattern(`arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-.0-~]+/)*[\w+=,.@-]{1,64}`)
+	externalPattern = pattern(`[\w+=,.@:/-]{2,}`)
+	sessionPattern  = pattern(`[\w+=,.@-]{2,}`)
+)
+
+func pattern(whole string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:` + whole + `)$`) })
 }
 
 func (s Settings) withDefaults() Settings {

@@ -16,11 +16,14 @@ import (
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
+	"github.com/keyreeve/keyreeve/internal/store"
 )
 
 // auditFlags are the flags of `keyreeve audit`, as they were written.
 type auditFlags struct {
 	selectionFlags
+	orgFlags
+	resume    bool
 	outputs   []string
 	framework string
 	dueWithin string
@@ -29,6 +32,7 @@ type auditFlags struct {
 	confirm   string
 	maxAge    string
 	failOn    string
+	record    bool
 }
 
 // auditPlan is what the flags ask for, checked.
@@ -39,6 +43,9 @@ type auditPlan struct {
 	how     audit.LiveOptions
 	opt     audit.Options
 	rate    float64
+	record  bool
+	org     orgFlags
+	resume  bool
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -55,6 +62,7 @@ func (a *app) auditCommand() *cobra.Command {
 			"deleted since the report are not reported.",
 		Example: "  keyreeve audit\n" +
 			"  keyreeve audit --profile prod --evidence live -o text -o html=keys.html\n" +
+			"  keyreeve audit --org --ou Root/Workloads --external-id 7f3a -o summary\n" +
 			"  keyreeve audit reports/ --ruleset cis-5.0 --framework cis-5.0 --fail-on high\n" +
 			"  aws iam get-credential-report | keyreeve audit - --due-within 14d",
 		Args:              cobra.ArbitraryArgs,
@@ -62,6 +70,12 @@ func (a *app) auditCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := refuseEmptyFlags(c); err != nil {
 				return err
+			}
+			if err := f.check(c); err != nil {
+				return asMisuse(err)
+			}
+			if f.org && !c.Flags().Changed("concurrency") {
+				f.concurrency = accountsAtOnce
 			}
 			p, err := a.planAudit(c.Context(), &f, args)
 			if err != nil {
@@ -72,7 +86,9 @@ func (a *app) auditCommand() *cobra.Command {
 	}
 	fs := c.Flags()
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "`FORMAT[=PATH]`, repeatable: "+joinFormats()+" (default text)")
-	f.register(c)
+	f.selectionFlags.register(c)
+	f.orgFlags.register(c)
+	fs.BoolVar(&f.resume, "resume", false, "go on with the audit of the organisation that was broken off: what it has read of the last day is not read again")
 	fs.StringVar(&f.framework, "framework", "", "add a scoreboard per control of the framework `NAME`, such as cis-5.0")
 	fs.StringVar(&f.dueWithin, "due-within", "", "also list what starts to fail in that `TIME`, such as 14d, soonest first")
 	fs.BoolVar(&f.all, "all", false, "also print passing verdicts")
@@ -80,6 +96,7 @@ func (a *app) auditCommand() *cobra.Command {
 	fs.StringVar(&f.confirm, "confirm", "flagged", "`WHOM` to read again after the report, so that findings are of now: flagged, never")
 	fs.StringVar(&f.maxAge, "max-evidence-age", "", "evidence older than `TIME`, such as 24h, makes the audit incomplete (default: warn above 4h)")
 	fs.StringVar(&f.failOn, "fail-on", "low", "exit with 3 from this `SEVERITY` on: low, medium, high, critical, never")
+	fs.BoolVar(&f.record, "record", false, "keep what fails in the history (--db): keyreeve history and keyreeve trend tell of it")
 	completeValues(c, "evidence", []string{"report", "live"})
 	completeValues(c, "confirm", []string{"flagged", "never"})
 	completeValues(c, "fail-on", []string{"low", "medium", "high", "critical", "never"})
@@ -90,7 +107,7 @@ func (a *app) auditCommand() *cobra.Command {
 // planAudit checks the flags and reads the files that they name, before anything is judged.
 func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*auditPlan, error) {
 	now := a.sys.Now().UTC().Truncate(time.Second)
-	p := &auditPlan{rate: f.rate, opt: audit.Options{Version: a.version, All: f.all, AsOf: now}}
+	p := &auditPlan{rate: f.rate, org: f.orgFlags, resume: f.resume, opt: audit.Options{Version: a.version, All: f.all, AsOf: now}}
 	var errs []error
 	check := func(err error) {
 		if err != nil {
@@ -127,6 +144,15 @@ func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*aud
 	p.files, err = a.findReports(ctx, args)
 	check(err)
 	check(checkOutputs(p.outputs, p.files))
+	if f.org && len(args) > 0 {
+		check(misuse("leave out the files, or --org", "reports on disk are no organisation"))
+	}
+	if p.record = f.record; f.record && (len(args) > 0 || f.asOf != "") {
+		check(misuse("leave it out, or audit the account itself as of now", "--record keeps what is true of an account now: not of files, and not --as-of another time"))
+	}
+	if f.record && len(f.rules) > 0 {
+		check(misuse("leave out --rule, or --record", "--record with a part of the rules would close what the others have found"))
+	}
 	if f.asOf == "" && len(args) == 0 {
 		p.opt.AsOf = time.Time{} // when the account has been read
 	}
@@ -188,6 +214,17 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 		}
 		return result, err
 	}
+	if p.record {
+		db, err := a.openStore(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = db.Close() }()
+		p.how.Seen = recorder(db, p.opt)
+	}
+	if p.org.org {
+		return a.auditOrganization(ctx, p, bar)
+	}
 	r, err := a.reader(ctx, p)
 	if err != nil {
 		return nil, err
@@ -200,6 +237,23 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 		return nil, &interrupted{fmt.Sprintf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())}
 	}
 	return result, err
+}
+
+// recorder keeps what is judged of an account in the history.
+func recorder(db *store.DB, opt audit.Options) func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
+	opt.Exceptions = opt.Exceptions.Fresh() // what the history matches is not what is reported
+	return func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
+		opt := opt
+		opt.AsOf = asOf
+		o, err := audit.Observe(s, opt)
+		if err != nil {
+			return err
+		}
+		if _, err = db.Observe(ctx, o); errors.Is(err, store.ErrOlder) {
+			return nil // somebody judged it meanwhile, and knows better
+		}
+		return err
+	}
 }
 
 // render writes the files first, each whole or not at all, then standard output.
@@ -264,15 +318,19 @@ func (a *app) tellPeople(result *finding.Audit, p *auditPlan) {
 	}
 }
 
-// tellGaps tells what was not read, once a kind of reading: five thousand users denied are one line.
+// tellGaps tells what was not read, once a kind of reading: five thousand users denied are one line, and so are a thousand
+// accounts that let nobody in.
 func (a *app) tellGaps(result *finding.Audit) {
-	denied := false
+	count := map[string]int{}
+	denied, shut := false, false
 	for _, acc := range result.Accounts {
-		count := map[string]int{}
 		for _, g := range acc.Gaps {
 			count[g.Reading]++
-			denied = denied || g.Denied
+			shut = shut || g.Reading == "AssumeRole"
+			denied = denied || g.Denied && g.Reading != "AssumeRole"
 		}
+	}
+	for _, acc := range result.Accounts {
 		for _, g := range acc.Gaps {
 			n := count[g.Reading]
 			delete(count, g.Reading)
@@ -281,8 +339,14 @@ func (a *app) tellGaps(result *finding.Audit) {
 			}
 		}
 	}
-	if denied && !a.global.quiet {
+	if a.global.quiet {
+		return
+	}
+	if denied {
 		a.say("hint: keyreeve iam-policy --for audit prints the policy that an audit needs")
+	}
+	if shut {
+		a.say("hint: keyreeve org setup prints what makes the role in each account; --org-role and --external-id say which it is")
 	}
 }
 

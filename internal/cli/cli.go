@@ -72,7 +72,7 @@ type globals struct {
 
 func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVar(&g.config, "config", "", "settings `FILE` (default ./keyreeve.yaml, then $XDG_CONFIG_HOME/keyreeve/keyreeve.yaml; absent is fine)")
-	f.StringVar(&g.db, "db", "", "journal at `URL`: sqlite:PATH (default $XDG_STATE_HOME/keyreeve/keyreeve.db)")
+	f.StringVar(&g.db, "db", "", "journal at `URL`: sqlite:PATH or postgres://... (default sqlite:$XDG_STATE_HOME/keyreeve/keyreeve.db)")
 	f.StringVar(&g.profile, "profile", "", "`NAME` of a profile in the AWS configuration files")
 	f.StringVar(&g.region, "region", "", "AWS region `NAME` (default us-east-1; IAM is the same in all of a partition)")
 	f.StringVar(&g.endpointURL, "endpoint-url", "", "`URL` to call instead of AWS")
@@ -202,8 +202,8 @@ func (a *app) root() *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(a.auditCommand(), a.planCommand(), a.applyCommand(), a.undoCommand(), a.rotateCommand(), a.runsCommand(),
-		a.requestCommand(), a.requestsCommand(),
-		a.diffCommand(), a.rulesCommand(), a.orgCommand(), a.policyCommand(), a.doctorCommand(), a.serveCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
+		a.requestCommand(), a.requestsCommand(), a.historyCommand(), a.trendCommand(),
+		a.diffCommand(), a.rulesCommand(), a.orgCommand(), a.policyCommand(), a.doctorCommand(), a.serveCommand(), a.dbCommand(), a.demoCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	return root
 }
 

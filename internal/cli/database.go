@@ -11,11 +11,23 @@ import (
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
+// sealKey is the file of the key that secrets are sealed with, beside the journal.
+const sealKey = "seal.key"
+
 // database is the URL of the journal: --db, else a file under the XDG state directory.
 func (a *app) database() (string, error) {
 	if a.global.db != "" {
 		return a.global.db, nil
 	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return "", err
+	}
+	return "sqlite:" + filepath.Join(dir, "keyreeve.db"), nil
+}
+
+// stateDir is where the program keeps what it needs from run to run: below the XDG state directory.
+func (a *app) stateDir() (string, error) {
 	dir := a.sys.Getenv("XDG_STATE_HOME")
 	if dir == "" {
 		home := a.sys.Getenv("HOME")
@@ -24,7 +36,16 @@ func (a *app) database() (string, error) {
 		}
 		dir = filepath.Join(home, ".local", "state")
 	}
-	return "sqlite:" + filepath.Join(dir, "keyreeve", "keyreeve.db"), nil
+	return filepath.Join(dir, "keyreeve"), nil
+}
+
+// besideJournal is the directory of what belongs to the journal and must not be in it: the seal key, and what targets held
+// before. That of a file, or the state directory where the journal is on a server.
+func (a *app) besideJournal(db *store.DB) (string, error) {
+	if db.Path() != "" {
+		return filepath.Dir(db.Path()), nil
+	}
+	return a.stateDir()
 }
 
 // openStore opens the journal, and makes it when it is not there.
@@ -39,11 +60,17 @@ func (a *app) openStore(ctx context.Context) (*store.DB, error) {
 // openExisting opens the journal for commands that only look: nil where there is none yet. One that may not be written,
 // somebody else's or a copy, is read as it stands.
 func (a *app) openExisting(ctx context.Context) (*store.DB, error) {
-	db, err := a.openWritten(ctx)
-	if err == nil || db != nil {
-		return db, err
+	url, err := a.database()
+	if err != nil {
+		return nil, err
 	}
-	url, _ := a.database() // it was asked for before
+	if there, err := store.Exists(ctx, url); err != nil || !there {
+		return nil, err
+	}
+	db, err := a.openStore(ctx)
+	if err == nil {
+		return db, nil
+	}
 	if reader, readErr := store.OpenReader(ctx, url); readErr == nil {
 		return reader, nil
 	}
@@ -56,7 +83,7 @@ func (a *app) openWritten(ctx context.Context) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if there, err := store.Exists(url); err != nil || !there {
+	if there, err := store.Exists(ctx, url); err != nil || !there {
 		return nil, err
 	}
 	return a.openStore(ctx)
@@ -67,7 +94,7 @@ func (a *app) mustExist(ctx context.Context) (*store.DB, error) {
 	db, err := a.openExisting(ctx)
 	if err == nil && db == nil {
 		url, _ := a.database()
-		return nil, misuse("keyreeve apply writes one; --db names another", "no journal at %s", url)
+		return nil, misuse("keyreeve apply, serve and audit --record make one; --db names another", "no journal at %s", store.NameOf(url))
 	}
 	return db, err
 }

@@ -43,7 +43,7 @@ func (a *app) doctorCommand() *cobra.Command {
 }
 
 func (a *app) doctor(ctx context.Context, f writerFlags, user string) error {
-	checks := []check{a.checkSettings(), a.checkJournal(ctx)}
+	checks := append([]check{a.checkSettings()}, a.checkJournal(ctx)...)
 	r, err := awsiam.Open(ctx, a.settings(0, 0))
 	if err != nil {
 		checks = append(checks, check{name: "credentials", err: err})
@@ -99,18 +99,24 @@ func (a *app) checkSettings() check {
 	return check{name: "settings file", told: settingsTold(path, c)}
 }
 
-// checkJournal opens the journal, if there is one, and checks its chain.
-func (a *app) checkJournal(ctx context.Context) check {
+// checkJournal opens the journal, if there is one, and checks its chain. One on a server may be shared by machines: then
+// each needs the key that secrets are sealed with.
+func (a *app) checkJournal(ctx context.Context) []check {
 	const name = "journal"
 	db, err := a.openExisting(ctx)
 	switch {
 	case err != nil:
-		return check{name: name, err: err}
+		return []check{{name: name, err: err}}
 	case db == nil:
-		return check{name: name, told: "none yet; keyreeve apply makes it", idle: true}
+		return []check{{name: name, told: "none yet; keyreeve apply makes it", idle: true}}
 	}
 	defer func() { _ = db.Close() }() // only read
-	return check{name: name, told: db.Path() + ", every link holds", err: db.Check(ctx)}
+	checks := []check{{name: name, told: db.Name() + ", every link holds", err: db.Check(ctx)}}
+	if db.Path() == "" && a.sys.Getenv(seal.KeyVariable) == "" {
+		told := "that of this machine alone; set " + seal.KeyVariable + " alike on all that rotate with this journal"
+		checks = append(checks, check{name: "seal key", told: told, idle: true})
+	}
+	return checks
 }
 
 // checkWriter asks whether the credentials for changes may make them, by calls about a key that cannot exist.

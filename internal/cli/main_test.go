@@ -22,6 +22,7 @@ const (
 	noWait    = "KEYREEVE_TEST_NOWAIT" // pauses end at once, and the clock has moved on
 	killAt    = "KEYREEVE_TEST_KILL"   // the process ends, by SIGKILL, at the nth point around its writes to the journal
 	pointFile = "KEYREEVE_TEST_POINTS" // a file to which the name of each such point is added
+	testDB    = "KEYREEVE_TEST_DB"     // the URL of the journal, as if every command line ended in --db URL
 )
 
 func TestMain(m *testing.M) {
@@ -29,7 +30,11 @@ func TestMain(m *testing.M) {
 		"consumer": consumer,
 		"keyreeve": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			code := cli.Run(ctx, os.Args[1:], programSystem())
+			args := os.Args[1:]
+			if url := os.Getenv(testDB); url != "" {
+				args = append(args, "--db", url)
+			}
+			code := cli.Run(ctx, args, programSystem())
 			stop()
 			os.Exit(code)
 		},

@@ -24,6 +24,7 @@ import (
 // planFlags are the flags of `keyreeve plan`, as they were written.
 type planFlags struct {
 	selectionFlags
+	orgFlags
 	out       string
 	output    string
 	only      []string
@@ -46,6 +47,7 @@ type planRequest struct {
 	read    collect.Options
 	rate    float64
 	make    plan.Options
+	org     orgFlags
 }
 
 func (a *app) planCommand() *cobra.Command {
@@ -74,17 +76,27 @@ func (a *app) planCommand() *cobra.Command {
 			if err := refuseEmptyFlags(c); err != nil {
 				return err
 			}
+			if err := f.check(c); err != nil {
+				return asMisuse(err)
+			}
+			if f.org && !c.Flags().Changed("concurrency") {
+				f.concurrency = accountsAtOnce
+			}
 			f.only = append(f.only, args...)
 			p, err := a.planRequest(&f)
 			if err != nil {
 				return err
 			}
+			if p.org.org {
+				return a.planOrganization(c.Context(), p)
+			}
 			return a.plan(c.Context(), p)
 		},
 	}
-	f.register(c)
+	f.selectionFlags.register(c)
+	f.orgFlags.register(c)
 	fs := c.Flags()
-	fs.StringVar(&f.out, "out", "", "`FILE` to write the plan to, for keyreeve apply")
+	fs.StringVar(&f.out, "out", "", "`FILE` to write the plan to, for keyreeve apply; with --org a directory, for a plan an account")
 	fs.StringVarP(&f.output, "output", "o", "text", "`FORMAT` of standard output: text, json (the plan itself)")
 	fs.StringSliceVar(&f.only, "only", nil, "only these steps, by `ID`")
 	fs.StringSliceVar(&f.users, "user", nil, "only users with that `NAME`, glob or ARN")
@@ -101,7 +113,7 @@ func (a *app) planCommand() *cobra.Command {
 
 func (a *app) planRequest(f *planFlags) (*planRequest, error) {
 	now := a.sys.Now().UTC().Truncate(time.Second)
-	p := &planRequest{out: f.out, format: report.Format(f.output), account: f.account, rate: f.rate}
+	p := &planRequest{org: f.orgFlags, out: f.out, format: report.Format(f.output), account: f.account, rate: f.rate}
 	p.read = collect.Options{Concurrency: f.concurrency, Now: a.sys.Now}
 	p.judge = audit.Options{Version: a.version, AsOf: now}
 	p.make = plan.Options{
@@ -130,7 +142,10 @@ func (a *app) planRequest(f *planFlags) (*planRequest, error) {
 	if a.global.maskKeys && (p.out != "" || p.format == report.JSON) {
 		check(misuse("leave out --mask-keys, or --out and -o json", "a plan that is to be applied names its keys"))
 	}
-	if p.out != "" {
+	switch {
+	case f.org:
+		check(f.checkOrganization())
+	case p.out != "":
 		check(checkOutputs([]output{{report.JSON, p.out}}, nil))
 	}
 	p.judge.Ruleset, err = loadRuleset(f.ruleset, f.rules)
@@ -152,6 +167,23 @@ func (a *app) planRequest(f *planFlags) (*planRequest, error) {
 		return nil, asMisuse(errors.Join(errs...))
 	}
 	return p, nil
+}
+
+// checkOrganization finds what makes sense for one account only.
+func (f *planFlags) checkOrganization() error {
+	var errs []error
+	for _, one := range []struct {
+		name string
+		set  bool
+	}{
+		{"--only", len(f.only) > 0}, {"--keep", len(f.keep) > 0}, {"--allow-used", len(f.allowUsed) > 0}, {"--account", f.account != ""},
+		{"-o json", f.output == string(report.JSON)},
+	} {
+		if one.set {
+			errs = append(errs, misuse("plan that account alone, with a profile or a role of it", "%s is about one account, not about --org", one.name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // graceOf is how old a key must be, by the ruleset, before not having been used counts; the longest where rules differ.
@@ -227,12 +259,20 @@ func (a *app) readToPlan(ctx context.Context, p *planRequest) (*toPlan, error) {
 		return nil, err
 	}
 	defer r.Close()
-	p.read.Progress = bar.show
-	s, err := collect.Live(ctx, r, p.read)
+	how := p.read
+	how.Progress = bar.show
+	read, err := a.readAccount(ctx, r, p, how)
+	if ctx.Err() != nil {
+		return nil, &interrupted{fmt.Sprintf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())}
+	}
+	return read, err
+}
+
+// readAccount reads the account of r, user by user, and what the journal knows of it.
+func (a *app) readAccount(ctx context.Context, r *awsiam.Reader, p *planRequest, how collect.Options) (*toPlan, error) {
+	s, err := collect.Live(ctx, r, how)
 	a.logCalls(r)
 	switch {
-	case ctx.Err() != nil:
-		return nil, &interrupted{fmt.Sprintf("reading %s, after %d calls to AWS", bar.said(), r.Attempts())}
 	case err != nil:
 		return nil, err
 	case p.account != "" && p.account != s.Account.ID:

@@ -108,23 +108,11 @@ func orgPolicy(name, partition string) (role.Document, error) {
 	if !role.IsPartition(partition) {
 		return role.Document{}, misuse("use aws, aws-cn, aws-us-gov or the like", "%q is no partition", partition)
 	}
-	out := allow("KeyreeveOrganization", orgActions())
+	out := allow("KeyreeveOrganization", awsiam.OrgActions())
 	out.Statement = append(out.Statement, role.Statement{
 		Sid: "KeyreeveAssume", Effect: "Allow", Action: []string{"sts:AssumeRole"}, Resource: "arn:" + partition + ":iam::*:role/" + name,
 	})
 	return out, nil
-}
-
-// orgActions are the actions with which the accounts of an organisation are listed, sorted.
-func orgActions() []string {
-	return []string{
-		"organizations:DescribeOrganization",
-		"organizations:ListAccounts",
-		"organizations:ListAccountsForParent",
-		"organizations:ListOrganizationalUnitsForParent",
-		"organizations:ListRoots",
-		"organizations:ListTagsForResource",
-	}
 }
 
 // allow is a policy of one statement about everything.

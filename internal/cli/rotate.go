@@ -96,11 +96,15 @@ func (a *app) rotating(ctx context.Context, f writerFlags) (*rotating, error) {
 		return fail(err)
 	}
 	out.closes = append(out.closes, func() { _ = db.Close() })
-	box, err := seal.OpenBox(filepath.Join(filepath.Dir(db.Path()), "seal.key"), a.sys.Getenv)
+	dir, err := a.besideJournal(db)
 	if err != nil {
 		return fail(err)
 	}
-	if err := os.MkdirAll(filepath.Join(filepath.Dir(db.Path()), "backup"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "backup"), 0o700); err != nil {
+		return fail(err)
+	}
+	box, err := seal.OpenBox(filepath.Join(dir, sealKey), a.sys.Getenv)
+	if err != nil {
 		return fail(err)
 	}
 	host, _ := os.Hostname() // unknown is fine
@@ -113,7 +117,7 @@ func (a *app) rotating(ctx context.Context, f writerFlags) (*rotating, error) {
 	if err != nil {
 		return fail(err)
 	}
-	out.places = a.places(set, f, caller.Account.ID, box, filepath.Dir(db.Path()))
+	out.places = a.places(set, f, caller.Account.ID, box, dir)
 	out.closes = append(out.closes, out.places.close)
 	out.engine = &rotate.Engine{
 		Account: w, Ledger: out.ledger, Uses: out.ledger, Sealer: box, Caller: caller, OwnKeys: own, OwnUsers: users,

@@ -124,7 +124,7 @@ func (a *app) exportRuns(ctx context.Context, out string) error {
 		return err
 	}
 	if err := journal.Verify(entries); err != nil {
-		return &exitError{ExitFindings, fmt.Errorf("the journal %s was changed by somebody else: %w", db.Path(), err)}
+		return &exitError{ExitFindings, fmt.Errorf("the journal %s was changed by somebody else: %w", db.Name(), err)}
 	}
 	doc := journal.NewExport(a.version, a.sys.Now(), entries)
 	if out == "" {

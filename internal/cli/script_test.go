@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,11 +17,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
+	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
 
 var update = flag.Bool("update", false, "write anew what cmp compares")
@@ -32,6 +35,9 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //
 //	exit N keyreeve ARGS...   run, and expect that exit code
 //	fake deny|throttle|heal [ACTION]   the built-in company refuses that action from now on
+//	fake organize N           N more accounts, and an organisation of all of them; their roles ask for the external id 7f3a
+//	fake suspend ACCOUNT      the account is suspended
+//	fake lock|unlock ACCOUNT  the account has no role that lets anybody in, or has it again
 //	fake skew TIME            AWS's clock is that far ahead of this machine's, as its answers say
 //	fake calls N              at most N calls were made since the last `fake calls`
 //	fake writes N             exactly N calls changed the account since the last `fake writes`
@@ -42,11 +48,26 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //	lastrun KIND N            sets RUN to the Nth run of that kind, the newest being 1
 //	replace FILE OLD NEW      replaces the first OLD in the file
 //	clock +TIME               moves the clock of the company and of the program on, such as +8d
-//	schema [plan|run|runs|journal] FILE   the file is such a document; without a kind: an audit
+//	schema [plan|run|runs|journal|history|trend] FILE   the file is such a document; without a kind: an audit
 func TestScript_storiesOfTheCommandLine(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
-		UpdateScripts: *update,
+	p := scriptParams(func() string { return "" })
+	p.Dir, p.UpdateScripts = "testdata/script", *update
+	testscript.Run(t, p)
+}
+
+// The same stories, with their journal on a server.
+func TestScript_storiesOfTheCommandLineOnPostgres(t *testing.T) {
+	postgres.URL(t) // or it is skipped
+	p := scriptParams(func() string { return postgres.URL(t) })
+	for _, name := range []string{"guards", "remediate", "request", "rotate", "stale"} {
+		p.Files = append(p.Files, "testdata/script/"+name+".txtar")
+	}
+	testscript.Run(t, p)
+}
+
+// scriptParams are those of a story; db gives the URL of its journal, empty: where it is by itself.
+func scriptParams(db func() string) testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			cloud := fakeaws.Demo(storyTime)
 			server, err := cloud.Start()
@@ -64,13 +85,14 @@ func TestScript_storiesOfTheCommandLine(t *testing.T) {
 			env.Setenv("NOW", storyTime.Format(time.RFC3339))
 			env.Setenv(clockFile, filepath.Join(env.WorkDir, ".clock"))
 			env.Setenv(noWait, "1")
+			env.Setenv(testDB, db())
 			return setClock(env.Getenv(clockFile), storyTime)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exit": exitCommand, "fake": fakeCommand, "schema": schemaCommand, "clock": clockCommand,
 			"lastrun": lastRunCommand, "replace": replaceCommand, "request": requestCommand,
 		},
-	})
+	}
 }
 
 func exitCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -182,6 +204,16 @@ func fakeCommand(ts *testscript.TestScript, neg bool, args []string) {
 		cloud.Inject(fakeaws.Fault{Kind: fakeaws.Throttle, Action: action, Every: 3, Times: 3})
 	case "heal":
 		cloud.Heal()
+	case "organize":
+		n, err := strconv.Atoi(action)
+		ts.Check(err)
+		ts.Check(organize(cloud, n))
+	case "suspend":
+		cloud.Account(action).SetState(fact.StateSuspended)
+	case "lock":
+		cloud.Account(action).SetRoles()
+	case "unlock":
+		cloud.Account(action).SetRoles(fakeaws.Role{Name: "keyreeve-audit", ExternalID: "7f3a"})
 	case "skew":
 		by, err := time.ParseDuration(action)
 		ts.Check(err)
@@ -205,6 +237,26 @@ func fakeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("unknown: fake %s", strings.Join(args, " "))
 	}
+}
+
+// organize makes the company the management account of n more accounts, each with an old key and, in every third, none but young ones.
+func organize(cloud *fakeaws.Cloud, n int) error {
+	company := cloud.Accounts()[0]
+	for i := 1; i <= n; i++ {
+		a := cloud.AddAccount(fact.Account{
+			ID: fmt.Sprintf("2222%08d", i), Name: fmt.Sprintf("team-%02d", i), OU: []string{"Root/Workloads/Prod", "Root/Workloads", "Root/Sandbox"}[i%3],
+		})
+		a.SetRoles(fakeaws.Role{Name: "keyreeve-audit", ExternalID: "7f3a"})
+		made := cloud.Now().AddDate(0, 0, -200)
+		if i%3 == 0 {
+			made = cloud.Now().AddDate(0, 0, -10)
+		}
+		err := a.AddUser(fakeaws.User{Name: "deploy", Created: made.AddDate(-1, 0, 0), Keys: []fakeaws.Key{{Created: made, LastUsed: cloud.Now().Add(-time.Hour)}}})
+		if err != nil {
+			return err
+		}
+	}
+	return cloud.Organize(company.ID())
 }
 
 // fakeKey is what somebody else does to a key, or how it must stand.
@@ -252,6 +304,10 @@ func schemaCommand(ts *testscript.TestScript, neg bool, args []string) {
 			text = report.RunSchema()
 		case "runs":
 			text, root = report.RunSchema(), "#/$defs/runs"
+		case "history":
+			text = report.HistorySchema()
+		case "trend":
+			text, root = report.HistorySchema(), "#/$defs/trend"
 		case "journal":
 			text = journal.ExportSchema()
 		default:

@@ -61,6 +61,9 @@ type UserReader interface {
 
 // Options are common to all ways of collecting.
 type Options struct {
+	// Account is what is known of the account before: its id is compared with that of the credentials, its name saves asking for
+	// the alias. Zero: nothing is known.
+	Account     fact.Account
 	Concurrency int                              // users read at once; 0 means 8
 	Now         func() time.Time                 // required
 	Progress    func(stage string, done, of int) // may be nil; of 0: the end is not known; called from one goroutine at a time
@@ -102,8 +105,16 @@ func common(ctx context.Context, r Reader, o Options) (fact.Snapshot, map[string
 	}
 	s := fact.Snapshot{Account: caller.Account, QuarantineRead: true}
 	g := gaps{account: s.Account.ID}
-	if s.Account.Name, err = r.Alias(ctx); err != nil {
-		g.add("ListAccountAliases", "", err)
+	if known := o.Account; known.ID != "" {
+		if known.ID != caller.Account.ID {
+			return fact.Snapshot{}, nil, fmt.Errorf("the credentials belong to account %s, not to %s", caller.Account.ID, known.ID)
+		}
+		s.Account.Name, s.Account.OU, s.Account.Tags = known.Name, known.OU, known.Tags
+	}
+	if s.Account.Name == "" {
+		if s.Account.Name, err = r.Alias(ctx); err != nil {
+			g.add("ListAccountAliases", "", err)
+		}
 	}
 	o.progress("exposed keys", 0, 0)
 	exposed, err := r.Quarantined(ctx, s.Account.Partition)

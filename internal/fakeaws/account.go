@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
 // Account is one account of a Cloud.
@@ -17,10 +19,20 @@ type Account struct {
 	rootCreated time.Time
 	rootKeys    []*key
 	users       map[string]*user // by name in lower case: IAM's names are unique without regard to case
+	keys        map[string]*user // by the id of an access key
+	order       []*user          // by name; nil: to be sorted anew
 	report      report
 	writes      []Write
 	allowed     map[string][]string // by access key id: the actions that it is limited to
-	extra       map[string]bool     // key ids of no user, made known by Allow
+	roles       []Role              // nil: every role exists
+	made        *making             // nil: its users were added one by one
+	spent       [len(services)]bucket
+
+	name  string // in the organisation, as are:
+	state fact.AccountState
+	place string // path of the unit it was added with
+	unit  *unit  // nil: there is no organisation
+	tags  map[string]string
 }
 
 // User describes a user to add, and one that is there.
@@ -91,29 +103,48 @@ func (a *Account) ID() string { return a.id }
 
 // Credential is the access key id whose calls belong to this account, as an administrator. Its secret may
 // be anything: signatures are not checked.
-func (a *Account) Credential() string { return "AKIAFAKE" + a.id }
+func (a *Account) Credential() string { return credentialPrefix + a.id }
+
+const credentialPrefix = "AKIAFAKE"
 
 // Allow limits a credential to the actions named: "iam:ListUsers", or all that begin alike, "iam:List*". What
 // it may not do is refused before anything is looked up. sts:GetCallerIdentity is allowed to everybody. keyID
 // is Credential, the key of a user, that of a session in this account, or a new one, which then is a
 // credential of this account.
 func (a *Account) Allow(keyID string, actions ...string) {
-	a.cloud.mu.Lock()
+	a.lock()
 	defer a.cloud.mu.Unlock()
-	if a.owner(keyID) == nil && keyID != a.Credential() && a.cloud.sessions[keyID] == nil {
-		a.extra[keyID] = true
+	if a.keys[keyID] == nil && keyID != a.Credential() && a.cloud.sessions[keyID] == nil {
+		a.cloud.owners[keyID] = a
+	}
+	if a.allowed == nil {
+		a.allowed = map[string][]string{}
 	}
 	a.allowed[keyID] = slices.Clone(actions)
 }
 
-// owner is the user whose key that is, or nil.
-func (a *Account) owner(keyID string) *user {
-	for _, u := range a.users {
-		if u.key(keyID) != nil {
-			return u
-		}
+// lock locks the Cloud for a look at the account or a change of it; its users are there then.
+func (a *Account) lock() {
+	a.cloud.mu.Lock()
+	a.load()
+}
+
+// own notes whose key that is; where two accounts have one of the same id, it is the first one's to call with.
+func (a *Account) own(keyID string, u *user) {
+	if a.keys == nil {
+		a.keys = map[string]*user{}
 	}
-	return nil
+	a.keys[keyID] = u
+	if a.cloud.owners[keyID] == nil {
+		a.cloud.owners[keyID] = a
+	}
+}
+
+func (a *Account) disown(keyID string) {
+	delete(a.keys, keyID)
+	if a.cloud.owners[keyID] == a {
+		delete(a.cloud.owners, keyID)
+	}
 }
 
 // SetAlias sets the account alias; empty removes it.
@@ -125,8 +156,9 @@ func (a *Account) SetAlias(alias string) {
 
 // SetRootKeys replaces the keys of root.
 func (a *Account) SetRootKeys(keys ...Key) {
-	a.cloud.mu.Lock()
+	a.lock()
 	defer a.cloud.mu.Unlock()
+	a.touch()
 	a.rootKeys = nil
 	for _, k := range keys {
 		a.rootKeys = append(a.rootKeys, a.newKey(k, len(a.rootKeys)+1))
@@ -135,8 +167,9 @@ func (a *Account) SetRootKeys(keys ...Key) {
 
 // AddUser adds a user with its keys. It fails where AWS would: the name is taken.
 func (a *Account) AddUser(u User) error {
-	a.cloud.mu.Lock()
+	a.lock()
 	defer a.cloud.mu.Unlock()
+	a.touch()
 	return a.addUser(u)
 }
 
@@ -157,20 +190,30 @@ func (a *Account) addUser(u User) error {
 	if added.id == "" {
 		added.id = a.cloud.madeUp("AIDA")
 	}
-	if added.tags == nil {
-		added.tags = map[string]string{}
-	}
 	for _, k := range u.Keys {
-		added.keys = append(added.keys, a.newKey(k, len(added.keys)+1))
+		k := a.newKey(k, len(added.keys)+1)
+		added.keys = append(added.keys, k)
+		a.own(k.id, added)
 	}
-	a.users[lower] = added
+	if a.users == nil {
+		a.users = map[string]*user{}
+	}
+	a.users[lower], a.order = added, nil
 	return nil
+}
+
+func (a *Account) removeUser(u *user) {
+	for _, k := range u.keys {
+		a.disown(k.id)
+	}
+	delete(a.users, strings.ToLower(u.name))
+	a.order = nil
 }
 
 // DeleteUser removes a user with everything it has; AWS would want it empty first.
 func (a *Account) DeleteUser(name string) error {
-	return a.change(name, func(*user) error {
-		delete(a.users, strings.ToLower(name))
+	return a.change(name, func(u *user) error {
+		a.removeUser(u)
 		return nil
 	})
 }
@@ -193,6 +236,7 @@ func (a *Account) insertKey(u *user, k Key) *key {
 	}
 	added := a.newKey(k, slot)
 	u.keys = append(u.keys, added)
+	a.own(added.id, u)
 	slices.SortFunc(u.keys, func(x, y *key) int { return x.slot - y.slot })
 	return added
 }
@@ -215,9 +259,12 @@ func (a *Account) SetActive(name, keyID string, active bool) error {
 
 // DeleteKey removes a key.
 func (a *Account) DeleteKey(name, keyID string) error {
-	return a.changeKey(name, keyID, func(u *user, k *key) {
-		u.keys = slices.DeleteFunc(u.keys, func(x *key) bool { return x == k })
-	})
+	return a.changeKey(name, keyID, func(u *user, k *key) { a.removeKey(u, k) })
+}
+
+func (a *Account) removeKey(u *user, k *key) {
+	u.keys = slices.DeleteFunc(u.keys, func(x *key) bool { return x == k })
+	a.disown(k.id)
 }
 
 // Use records that a key made a call now. Like AWS, it keeps the first use of each 15 minutes only.
@@ -246,9 +293,16 @@ func (a *Account) SetPassword(name string, has bool) error {
 // Tag sets a tag of a user.
 func (a *Account) Tag(name, tag, value string) error {
 	return a.change(name, func(u *user) error {
-		u.tags[tag] = value
+		u.tag(map[string]string{tag: value})
 		return nil
 	})
+}
+
+func (u *user) tag(tags map[string]string) {
+	if u.tags == nil {
+		u.tags = map[string]string{}
+	}
+	maps.Copy(u.tags, tags)
 }
 
 // Attach attaches a managed policy, by name, to a user.
@@ -261,14 +315,14 @@ func (a *Account) Attach(name, policy string) error {
 
 // Users describes all users, sorted by name, with the uses that show by now.
 func (a *Account) Users() []User {
-	a.cloud.mu.Lock()
+	a.lock()
 	defer a.cloud.mu.Unlock()
 	var out []User
 	for _, u := range a.sorted() {
 		d := User{
 			Name: u.name, Path: u.path, ID: u.id, Created: u.created,
 			Password: u.password, PasswordLastUsed: u.passwordUsed, MFA: u.mfa,
-			Tags: maps.Clone(u.tags), Quarantine: slices.Clone(u.policies),
+			Tags: orEmpty(maps.Clone(u.tags)), Quarantine: slices.Clone(u.policies),
 		}
 		for _, k := range u.keys {
 			last, _ := a.lastUse(k)
@@ -283,7 +337,10 @@ func (a *Account) Users() []User {
 }
 
 func (a *Account) sorted() []*user {
-	return slices.SortedFunc(maps.Values(a.users), func(x, y *user) int { return strings.Compare(x.name, y.name) })
+	if a.order == nil {
+		a.order = slices.SortedFunc(maps.Values(a.users), func(x, y *user) int { return strings.Compare(x.name, y.name) })
+	}
+	return a.order
 }
 
 func (a *Account) find(name string) (*user, error) {
@@ -294,12 +351,13 @@ func (a *Account) find(name string) (*user, error) {
 }
 
 func (a *Account) change(name string, do func(*user) error) error {
-	a.cloud.mu.Lock()
+	a.lock()
 	defer a.cloud.mu.Unlock()
 	u, err := a.find(name)
 	if err != nil {
 		return err
 	}
+	a.touch()
 	return do(u)
 }
 
@@ -348,6 +406,14 @@ func orNow(t, now time.Time) time.Time {
 		return now
 	}
 	return t.UTC()
+}
+
+// orEmpty is m, or a map of nothing for none.
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
 }
 
 func orText(s, def string) string {

@@ -18,6 +18,13 @@ func (c *Cloud) do(who caller, action string, p url.Values) (*node, error) {
 	if err := who.refusal(action); err != nil {
 		return nil, err
 	}
+	service, _, _ := strings.Cut(action, ":")
+	switch service {
+	case "organizations":
+		return c.organizations(who, action, p)
+	case "iam":
+		a.load()
+	}
 	switch action {
 	case "sts:GetCallerIdentity":
 		return who.identity(), nil
@@ -141,7 +148,7 @@ func (w caller) getUser(p url.Values) (*node, error) {
 		return nil, err
 	}
 	n := w.account.userNode(u)
-	if tags := u.tagItems(); len(tags) > 0 {
+	if tags := tagItems(u.tags); len(tags) > 0 {
 		n.kids = append(n.kids, members("Tags", tags))
 	}
 	return tree("", n), nil
@@ -177,21 +184,18 @@ func (k *key) status() string {
 }
 
 func (a *Account) lastUseNode(id string) (*node, error) {
-	for _, u := range a.users {
-		k := u.key(id)
-		if k == nil {
-			continue
-		}
-		last, used := a.lastUse(k)
-		n := tree("AccessKeyLastUsed")
-		if used {
-			n.kids = append(n.kids, leaf("LastUsedDate", stamp(last.at)))
-		}
-		n.kids = append(n.kids,
-			leaf("ServiceName", orText(last.service, notApplicable)), leaf("Region", orText(last.region, notApplicable)))
-		return tree("", leaf("UserName", u.name), n), nil
+	u := a.keys[id]
+	if u == nil {
+		return nil, noSuch("Access Key", id)
 	}
-	return nil, noSuch("Access Key", id)
+	last, used := a.lastUse(u.key(id))
+	n := tree("AccessKeyLastUsed")
+	if used {
+		n.kids = append(n.kids, leaf("LastUsedDate", stamp(last.at)))
+	}
+	n.kids = append(n.kids,
+		leaf("ServiceName", orText(last.service, notApplicable)), leaf("Region", orText(last.region, notApplicable)))
+	return tree("", leaf("UserName", u.name), n), nil
 }
 
 func (w caller) loginProfile(p url.Values) (*node, error) {
@@ -214,13 +218,13 @@ func (a *Account) listTags(p url.Values) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.page("Tags", u.tagItems(), p)
+	return a.page("Tags", tagItems(u.tags), p)
 }
 
-func (u *user) tagItems() []*node {
+func tagItems(tags map[string]string) []*node {
 	var items []*node
-	for _, name := range slices.Sorted(maps.Keys(u.tags)) {
-		items = append(items, tree("", leaf("Key", name), leaf("Value", u.tags[name])))
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		items = append(items, tree("", leaf("Key", name), leaf("Value", tags[name])))
 	}
 	return items
 }

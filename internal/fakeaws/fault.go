@@ -79,7 +79,7 @@ func (c *Cloud) strike(action string) Kind {
 func (k Kind) refusal(action string) *Error {
 	switch k {
 	case Throttle:
-		return &Error{400, "Throttling", "Rate exceeded"}
+		return &Error{400, throttling, "Rate exceeded"}
 	case Deny:
 		return &Error{403, "AccessDenied", "User is not authorized to perform: " + action}
 	case LimitExceeded:

@@ -1,9 +1,9 @@
 package fakeaws
 
 import (
-	"bytes"
-	"encoding/csv"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,13 +15,15 @@ const reportLife = 4 * time.Hour
 
 // report is the one report of an account: none, one being made, or one made.
 type report struct {
-	pending int // polls left until it is made; 0: none is being made
-	body    []byte
-	made    time.Time
+	pending int       // polls left until it is made; 0: none is being made
+	made    time.Time // zero: none is
+	body    []byte    // nil: of a lazy account that has not changed since, and can be written when it is asked for
 }
 
+func (r report) present() bool { return !r.made.IsZero() }
+
 func (a *Account) reportFresh() bool {
-	return a.report.body != nil && a.cloud.now.Sub(a.report.made) < reportLife
+	return a.report.present() && a.cloud.now.Sub(a.report.made) < reportLife
 }
 
 // generate is GenerateCredentialReport; it returns the state.
@@ -58,90 +60,119 @@ func (a *Account) getReport() ([]byte, time.Time, error) {
 		return nil, time.Time{}, &Error{404, "ReportInProgress", "Credential report is not ready."}
 	}
 	switch {
-	case a.report.body == nil:
+	case !a.report.present():
 		return nil, time.Time{}, &Error{410, "ReportNotPresent", "No report found. Generate one."}
 	case !a.reportFresh():
 		return nil, time.Time{}, &Error{410, "ReportExpired", "The report has expired. Generate one."}
+	case a.report.body == nil:
+		return a.renderReport(), a.report.made, nil
 	default:
 		return a.report.body, a.report.made, nil
 	}
 }
 
 func (a *Account) makeReport() {
-	a.report = report{body: a.renderReport(), made: a.cloud.now}
+	a.report = report{made: a.cloud.now}
+	if a.made == nil || a.made.changed {
+		a.report.body = a.renderReport()
+	}
 }
 
-// renderReport writes what AWS would: root first, users by name, LF, and no end to the last line.
 // CredentialReport is the report that the account would give now, whatever AWS-like caching says.
 func (a *Account) CredentialReport() []byte {
-	a.cloud.mu.Lock()
+	a.lock()
 	defer a.cloud.mu.Unlock()
 	return a.renderReport()
 }
 
+// rowSize is about the length of a row.
+const rowSize = 256
+
+// renderReport writes what AWS would: root first, users by name, LF, and no end to the last line.
 func (a *Account) renderReport() []byte {
-	var out bytes.Buffer
-	w := csv.NewWriter(&out)
-	write := func(row []string) { _ = w.Write(row) } // a bytes.Buffer takes everything
-	write(reportHeader())
-	root := []string{
-		"<root_account>", "arn:" + a.partition + ":iam::" + a.id + ":root", stamp(a.rootCreated),
-		"true", stamp(a.rootCreated.AddDate(1, 0, 0)), stamp(a.rootCreated), "not_supported", "true",
-	}
-	write(append(append(root, a.keyCells(a.rootKeys)...), certCells()...))
+	out := make([]byte, 0, (len(a.users)+3)*rowSize)
+	out = append(out, reportHeader...)
+	root := a.rootCreated
+	out = row(out, "<root_account>", "arn:"+a.partition+":iam::"+a.id+":root", root)
+	out = append(out, "true,"...)
+	out = appendStamp(out, root.AddDate(1, 0, 0))
+	out = append(out, ',')
+	out = appendStamp(out, root)
+	out = append(out, ",not_supported,true"...)
+	out = a.keyCells(out, a.rootKeys)
+	arn := "arn:" + a.partition + ":iam::" + a.id + ":user"
 	for _, u := range a.sorted() {
-		row := []string{u.name, a.arn(u), stamp(u.created), strconv.FormatBool(u.password)}
-		row = append(row, passwordCells(u)...)
-		row = append(row, strconv.FormatBool(u.mfa))
-		write(append(append(row, a.keyCells(u.keys)...), certCells()...))
-	}
-	w.Flush()
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
-}
-
-func reportHeader() []string {
-	return []string{
-		"user", "arn", "user_creation_time",
-		"password_enabled", "password_last_used", "password_last_changed", "password_next_rotation", "mfa_active",
-		"access_key_1_active", "access_key_1_last_rotated",
-		"access_key_1_last_used_date", "access_key_1_last_used_region", "access_key_1_last_used_service",
-		"access_key_2_active", "access_key_2_last_rotated",
-		"access_key_2_last_used_date", "access_key_2_last_used_region", "access_key_2_last_used_service",
-		"cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated",
-	}
-}
-
-func passwordCells(u *user) []string {
-	switch {
-	case !u.password:
-		return []string{notApplicable, notApplicable, notApplicable}
-	case u.passwordUsed.IsZero():
-		return []string{"no_information", stamp(u.passwordSet), notApplicable}
-	default:
-		return []string{stamp(u.passwordUsed), stamp(u.passwordSet), notApplicable}
-	}
-}
-
-// keyCells are the ten cells of the two slots; a third key is not in the report.
-func (a *Account) keyCells(keys []*key) []string {
-	var out []string
-	for slot := 1; slot <= 2; slot++ {
-		cells := []string{"false", notApplicable, notApplicable, notApplicable, notApplicable}
-		for _, k := range keys {
-			if k.slot != slot {
-				continue
-			}
-			cells[0], cells[1] = strconv.FormatBool(k.active), stamp(k.created)
-			if last, ok := a.lastUse(k); ok {
-				cells[2], cells[3], cells[4] = stamp(last.at), last.region, last.service
-			}
-		}
-		out = append(out, cells...)
+		out = row(out, u.name, arn+u.path+u.name, u.created)
+		out = strconv.AppendBool(out, u.password)
+		out = passwordCells(out, u)
+		out = strconv.AppendBool(append(out, ','), u.mfa)
+		out = a.keyCells(out, u.keys)
 	}
 	return out
 }
 
-func certCells() []string { return []string{"false", notApplicable, "false", notApplicable} }
+const reportHeader = "user,arn,user_creation_time," +
+	"password_enabled,password_last_used,password_last_changed,password_next_rotation,mfa_active," +
+	"access_key_1_active,access_key_1_last_rotated," +
+	"access_key_1_last_used_date,access_key_1_last_used_region,access_key_1_last_used_service," +
+	"access_key_2_active,access_key_2_last_rotated," +
+	"access_key_2_last_used_date,access_key_2_last_used_region,access_key_2_last_used_service," +
+	"cert_1_active,cert_1_last_rotated,cert_2_active,cert_2_last_rotated"
 
-// stamp is a time as IAM writes it, to the second.
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+// row begins a row with the cells that each has.
+func row(out []byte, name, arn string, created time.Time) []byte {
+	out = appendCell(append(out, '\n'), name)
+	out = appendCell(append(out, ','), arn)
+	out = appendStamp(append(out, ','), created)
+	return append(out, ',')
+}
+
+// appendCell quotes a cell where it has to be.
+func appendCell(out []byte, text string) []byte {
+	if !strings.ContainsAny(text, ",\"\r\n") {
+		return append(out, text...)
+	}
+	return append(append(append(out, '"'), strings.ReplaceAll(text, `"`, `""`)...), '"')
+}
+
+func passwordCells(out []byte, u *user) []byte {
+	switch {
+	case !u.password:
+		return append(out, ",N/A,N/A,N/A"...)
+	case u.passwordUsed.IsZero():
+		out = append(out, ",no_information,"...)
+	default:
+		out = append(appendStamp(append(out, ','), u.passwordUsed), ',')
+	}
+	return append(appendStamp(out, u.passwordSet), ",N/A"...)
+}
+
+// keyCells are the ten cells of the two slots, and those of no certificate; a third key is not in the report.
+func (a *Account) keyCells(out []byte, keys []*key) []byte {
+	for slot := 1; slot <= 2; slot++ {
+		i := slices.IndexFunc(keys, func(k *key) bool { return k.slot == slot })
+		if i < 0 {
+			out = append(out, ",false,N/A,N/A,N/A,N/A"...)
+			continue
+		}
+		k := keys[i]
+		out = strconv.AppendBool(append(out, ','), k.active)
+		out = appendStamp(append(out, ','), k.created)
+		last, used := a.lastUse(k)
+		if !used {
+			out = append(out, ",N/A,N/A,N/A"...)
+			continue
+		}
+		out = appendStamp(append(out, ','), last.at)
+		out = appendCell(append(out, ','), last.region)
+		out = appendCell(append(out, ','), last.service)
+	}
+	return append(out, ",false,N/A,false,N/A"...)
+}
+
+// stampLayout is how IAM writes a time, to the second.
+const stampLayout = "2006-01-02T15:04:05Z"
+
+func stamp(t time.Time) string { return t.UTC().Format(stampLayout) }
+
+func appendStamp(out []byte, t time.Time) []byte { return t.UTC().AppendFormat(out, stampLayout) }

@@ -3,9 +3,12 @@ package fakeaws
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
 // sessionLife is what AWS gives where a caller does not ask for another.
@@ -18,8 +21,31 @@ type session struct {
 	ends    time.Time
 }
 
-// assumeRole gives credentials of the account in the role's ARN: every role exists and lets everybody in,
-// as an administrator. An account that is not there answers as AWS does for a role that is not: denied.
+// Role is a role of an account that lets in everybody who has its external id, as an administrator.
+type Role struct {
+	Name       string // with its path: team/audit
+	ExternalID string // empty: none is asked for, and one that is given does no harm
+}
+
+// SetRoles has the account have these roles and no others. Until then every role exists, and asks for nothing.
+func (a *Account) SetRoles(roles ...Role) {
+	a.cloud.mu.Lock()
+	defer a.cloud.mu.Unlock()
+	a.roles = append([]Role{}, roles...)
+}
+
+// admits tells whether the role of that name, with its path, can be assumed with the external id.
+func (a *Account) admits(role, external string) bool {
+	if a.state != fact.StateActive {
+		return false
+	}
+	return a.roles == nil || slices.ContainsFunc(a.roles, func(r Role) bool {
+		return r.Name == role && (r.ExternalID == "" || r.ExternalID == external)
+	})
+}
+
+// assumeRole gives credentials of the account in the role's ARN. An account or a role that is not there answers as
+// one that lets nobody in: denied.
 func (c *Cloud) assumeRole(who caller, p url.Values) (*node, error) {
 	arn := p.Get("RoleArn")
 	part := strings.SplitN(arn, ":", 6)
@@ -31,13 +57,8 @@ func (c *Cloud) assumeRole(who caller, p url.Values) (*node, error) {
 	if !isRole || name == "" || label == "" {
 		return nil, &Error{http.StatusBadRequest, "ValidationError", "A role ARN and a session name are needed."}
 	}
-	var in *Account
-	for _, a := range c.accounts {
-		if a.id == part[4] && a.partition == part[1] {
-			in = a
-		}
-	}
-	if in == nil {
+	in := c.byID[part[4]]
+	if in == nil || in.partition != part[1] || !in.admits(name, p.Get("ExternalId")) {
 		me, _ := who.self()
 		return nil, &Error{
 			http.StatusForbidden, "AccessDenied",

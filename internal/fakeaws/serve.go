@@ -72,29 +72,30 @@ func (w caller) refusal(action string) error {
 type answer struct {
 	status int
 	id     string // of the request
-	body   string
+	body   []byte
 	reset  bool
 	short  bool // break off in the middle of the body
 }
 
 func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil {
+	keyID, service := signer(r.Header.Get("Authorization"))
+	name, params, err := parse(r)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	keyID, service := signer(r.Header.Get("Authorization"))
-	action := service + ":" + r.Form.Get("Action")
+	action := service + ":" + name
 	if err := c.enter(r.Context(), action); err != nil {
 		return // the client is gone
 	}
 	defer c.leave()
 	c.reach(action, Arrived)
-	a := c.answer(keyID, action, r.Form)
+	a := c.answer(keyID, action, params)
 	c.reach(action, Done)
 	if a.reset {
 		panic(http.ErrAbortHandler) // net/http's way to break a connection
 	}
-	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("Content-Type", contentType(action))
 	w.Header().Set("X-Amzn-Requestid", a.id)
 	w.Header().Set("Date", time.Now().Add(c.skew()).UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Length", fmt.Sprint(len(a.body)))
@@ -102,7 +103,7 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 		a.body = a.body[:len(a.body)/2]
 	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write([]byte(a.body)) // a client that went away has its own error
+	_, _ = w.Write(a.body) // a client that went away has its own error
 	_ = http.NewResponseController(w).Flush()
 	if !a.short {
 		c.reach(action, Answered)
@@ -125,8 +126,18 @@ func (c *Cloud) enter(ctx context.Context, action string) error {
 	c.mu.Lock()
 	c.inFlight++
 	c.peak = max(c.peak, c.inFlight)
-	h := c.held(action)
+	h, latency := c.held(action), c.switches.Latency
 	c.mu.Unlock()
+	if latency > 0 {
+		timer := time.NewTimer(latency)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			c.leave()
+			return ctx.Err()
+		}
+	}
 	if h == nil {
 		return nil
 	}
@@ -164,6 +175,9 @@ func (c *Cloud) answer(keyID, action string, params url.Values) answer {
 		call.Account = who.account.id
 	}
 	kind := Kind("")
+	if service, _, _ := strings.Cut(action, ":"); err == nil && !who.account.take(service) {
+		err = Throttle.refusal(action)
+	}
 	if err == nil {
 		kind = c.strike(action)
 		if refusal := kind.refusal(action); refusal != nil {
@@ -174,37 +188,42 @@ func (c *Cloud) answer(keyID, action string, params url.Values) answer {
 	if err == nil && kind != ResetBefore {
 		result, err = c.do(who, action, params)
 	}
+	if kind == ErrorAfter {
+		err = ErrorBefore.refusal(action)
+	}
+	if e := (*Error)(nil); speaksJSON(action) && errors.As(err, &e) {
+		err = jsonError(e)
+	}
 	a := c.render(action, result, err)
-	switch kind { //nolint:exhaustive // the others were refused above
+	switch kind { //nolint:exhaustive // the others are refusals
 	case ResetBefore, ResetAfter:
 		a, call.Code = answer{reset: true}, "reset"
-	case ErrorAfter:
-		err = &Error{500, "ServiceFailure", "The request processing has failed."}
-		a = c.render(action, nil, err)
 	case Truncate:
 		a.short, call.Code = true, "reset"
 	case Empty:
-		a.body = ""
+		a.body = nil
 	}
 	if e := (*Error)(nil); errors.As(err, &e) {
 		call.Code = e.Code
 	}
-	c.calls = append(c.calls, call)
+	c.note(call)
 	return a
 }
 
 // caller finds whose key id it is. A call with a user's key is a use of that key.
 func (c *Cloud) caller(keyID, action string) (caller, error) {
 	service, _, _ := strings.Cut(action, ":")
-	for _, a := range c.accounts {
-		if a.Credential() == keyID {
-			return caller{account: a, keyID: keyID}, nil
-		}
-		if a.extra[keyID] {
+	if id, ok := strings.CutPrefix(keyID, credentialPrefix); ok && c.byID[id] != nil {
+		return caller{account: c.byID[id], keyID: keyID}, nil
+	}
+	if a := c.owners[keyID]; a != nil {
+		u := a.keys[keyID]
+		if u == nil {
 			return caller{account: a, keyID: keyID, limited: keyID}, nil
 		}
-		if u := a.owner(keyID); u != nil && u.key(keyID).active && !c.now.Before(u.key(keyID).created.Add(c.switches.KeyLag)) {
-			u.key(keyID).use(use{c.now, service, "us-east-1"})
+		if k := u.key(keyID); k.active && !c.now.Before(k.created.Add(c.switches.KeyLag)) {
+			a.touch()
+			k.use(use{c.now, service, "us-east-1"})
 			return caller{account: a, user: u, keyID: keyID}, nil
 		}
 	}

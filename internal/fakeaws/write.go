@@ -2,7 +2,6 @@ package fakeaws
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -31,6 +30,7 @@ func (a *Account) Writes() []Write {
 
 // write carries out an action that changes the account, and notes it.
 func (a *Account) write(action string, p url.Values) (*node, error) {
+	a.touch()
 	done := Write{Action: action, KeyID: p.Get("AccessKeyId"), Status: p.Get("Status"), Effect: true}
 	out, err := a.perform(action, p, &done)
 	if err == nil {
@@ -66,7 +66,7 @@ func (a *Account) perform(action string, p url.Values, done *Write) (*node, erro
 	case "iam:CreateLoginProfile":
 		return a.createProfile(u)
 	case "iam:TagUser":
-		maps.Copy(u.tags, tagsOf(p))
+		u.tag(tagsOf(p))
 		return nil, nil
 	case "iam:AttachUserPolicy":
 		_, policy, _ := strings.Cut(p.Get("PolicyArn"), ":policy/")
@@ -116,7 +116,7 @@ func (a *Account) deleteUser(u *user) error {
 	if len(u.keys) > 0 || u.password || len(u.policies) > 0 {
 		return &Error{http.StatusConflict, "DeleteConflict", "Cannot delete entity, must remove what it has first."}
 	}
-	delete(a.users, strings.ToLower(u.name))
+	a.removeUser(u)
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (a *Account) deleteKey(u *user, id string) error {
 		return noSuch("Access Key", id)
 	}
 	a.age(u)
-	u.keys = slices.DeleteFunc(u.keys, func(x *key) bool { return x == k })
+	a.removeKey(u, k)
 	return nil
 }
 

@@ -14,6 +14,7 @@ type Audit struct {
 	Ruleset  string
 	Complete bool // false: some evidence could not be read, or is older than allowed
 	Accounts []AccountResult
+	Units    []UnitResult // by path; empty where no account's unit was read
 	// Verdicts in the order of Compare. It can be walked any number of times; passing verdicts are part
 	// of it only when they were asked for.
 	Verdicts   iter.Seq[*Verdict]
@@ -34,6 +35,28 @@ type AccountResult struct {
 	ActiveKeys int
 	Ages       []AgeBand // active keys by age, youngest band first
 	Gaps       []fact.Gap
+	Counts     Counts
+}
+
+// UnitResult sums the accounts of an organisational unit, those of the units below it included.
+type UnitResult struct {
+	Path       string // such as Root/Workloads/Prod
+	Accounts   int
+	Incomplete int // of them, those with gaps
+	Users      int // roots not counted
+	Keys       int
+	ActiveKeys int
+	Counts     Counts
+}
+
+// Counts are numbers of verdicts, passing ones left out.
+type Counts struct {
+	Fail, Unknown, Excepted int
+}
+
+// Add adds o to c.
+func (c *Counts) Add(o Counts) {
+	c.Fail, c.Unknown, c.Excepted = c.Fail+o.Fail, c.Unknown+o.Unknown, c.Excepted+o.Excepted
 }
 
 // AgeBand counts active keys whose age in days is at least From and below To.

@@ -46,7 +46,7 @@ type Plan struct {
 	AsOf      time.Time `json:"as_of"` // judged as if it were then
 	Ruleset   string    `json:"ruleset"`
 	Terms     Terms     `json:"terms"`
-	Accounts  []Account `json:"accounts"` // those that were read; one, until a plan can span an organisation
+	Accounts  []Account `json:"accounts"` // that was read; one: whoever applies the plan holds credentials of one account
 	Steps     []Step    `json:"steps"`    // in the order in which they are carried out
 	LeftOut   []LeftOut `json:"left_out"` // what fails and has no step, and why
 	Digest    string    `json:"digest"`   // see Encode

@@ -18,6 +18,7 @@ func csvHeader() []string {
 		"key_id", "key_slot", "key_active", "key_created_at", "key_last_used_at", "key_last_used_service",
 		"key_last_used_region", "message", "since", "due", "remedy", "controls", "exception_owner",
 		"exception_reason", "exception_expires", "evidence_source", "evidence_made_at", "as_of",
+		"account_ou",
 	}
 }
 
@@ -42,7 +43,7 @@ func writeCSV(w *bufio.Writer, a *finding.Audit, o Options) error {
 			continue
 		}
 		e := evidence[v.Account.ID]
-		row := append(csvVerdict(v), string(e.Source), stampText(madeAt(e)), instant(a.AsOf))
+		row := append(csvVerdict(v), string(e.Source), stampText(madeAt(e)), instant(a.AsOf), v.Account.OU)
 		for i := range row {
 			row[i] = cell(row[i])
 		}

@@ -15,7 +15,12 @@ const notRead = "not read"
 // only what was known otherwise.
 func usersUnread(r *finding.AccountResult) bool {
 	return slices.ContainsFunc(r.Gaps, func(g fact.Gap) bool {
-		return g.Subject == "" && (g.Reading == "GetCredentialReport" || g.Reading == "ListUsers")
+		switch g.Reading {
+		case "GetCredentialReport", "ListUsers", "AssumeRole", "GetCallerIdentity":
+			return g.Subject == ""
+		default:
+			return false
+		}
 	})
 }
 

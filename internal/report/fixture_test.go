@@ -142,6 +142,10 @@ func fixture() *finding.Audit {
 				Users:    1, Keys: 0,
 			},
 		},
+		Units: []finding.UnitResult{
+			{Path: "Root", Accounts: 1, Users: 12, Keys: 18, ActiveKeys: 15, Counts: finding.Counts{Fail: 14, Unknown: 2, Excepted: 1}},
+			{Path: "Root/Sand | <b>box</b>\x1b[31m", Accounts: 1234, Incomplete: 5, Users: 56789, Keys: 70000, ActiveKeys: 65432},
+		},
 		NotJudged: []finding.NotJudged{{Rule: "exposed-key", Why: "a credential report does not list attached policies; live evidence does"}},
 		Exceptions: []finding.ExceptionNotice{
 			{State: finding.Expired, Exception: finding.Exception{Rule: "key-age-90", Account: prod.ID, User: "alice", Reason: "migration", Owner: "web@example.com", Expires: daysAgo(2), Origin: "exceptions.yaml:9"}},
@@ -159,6 +163,23 @@ func fixture() *finding.Audit {
 	due.Due = daysAgo(-29.8)
 	a.Due = []finding.Verdict{due}
 	a.Summary = summarize(vs)
+	for i := range a.Accounts {
+		r := &a.Accounts[i]
+		for _, v := range vs {
+			if v.Account.ID != r.Account.ID {
+				continue
+			}
+			switch v.Status {
+			case finding.Fail:
+				r.Counts.Fail++
+			case finding.Unknown:
+				r.Counts.Unknown++
+			case finding.Excepted:
+				r.Counts.Excepted++
+			case finding.Pass:
+			}
+		}
+	}
 	return a
 }
 

@@ -38,11 +38,13 @@ type htmlPage struct {
 	Rows    iter.Seq[htmlRow]
 	Many    bool // more than one account
 	// Accounts has texts where the audit has counts: an unread account has no zeros.
-	Accounts []htmlAccount
-	Gaps     []string
-	GapCount int
-	Caveat   string // of the scoreboard
-	Due      []htmlDue
+	Accounts   []htmlAccount
+	Units      [][len(unitTitles)]string
+	UnitTitles []string
+	Gaps       []string
+	GapCount   int
+	Caveat     string // of the scoreboard
+	Due        []htmlDue
 }
 
 type htmlTile struct {
@@ -76,7 +78,7 @@ type htmlRow struct {
 }
 
 type htmlAccount struct {
-	Name, Users, Keys, Active, Gaps, Evidence string
+	Name, Users, Keys, Active, Fail, Gaps, Evidence string
 }
 
 type htmlDue struct{ When, Severity, Rule, Account, Who string }
@@ -122,6 +124,10 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 			p.Gaps = append(p.Gaps, g.what(r.Account, asIs, asIs)+": "+g.why)
 		}
 	}
+	for i := range a.Units {
+		p.Units = append(p.Units, unitRow(&a.Units[i]))
+	}
+	p.UnitTitles = unitTitles[:]
 	activeTile := htmlTile{number(active), "active keys", ""}
 	switch {
 	case unread > 0 && active == 0:
@@ -146,11 +152,11 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 
 func toHTMLAccount(r *finding.AccountResult, a *finding.Audit) htmlAccount {
 	out := htmlAccount{
-		accountName(r.Account), number(r.Users), number(r.Keys), number(r.ActiveKeys), number(len(r.Gaps)), evidenceText(r, a.AsOf),
+		accountName(r.Account), number(r.Users), number(r.Keys), number(r.ActiveKeys), number(r.Counts.Fail), number(len(r.Gaps)), evidenceText(r, a.AsOf),
 	}
 	switch {
 	case nothingRead(r):
-		out.Users, out.Keys, out.Active = notRead, notRead, notRead
+		out.Users, out.Keys, out.Active, out.Fail = notRead, notRead, notRead, notRead
 	case usersUnread(r):
 		out.Users += " known, not all read"
 	}

@@ -50,6 +50,11 @@ func writeJSON(w *bufio.Writer, a *finding.Audit, o Options) error {
 	d.field("exceptions", exceptions)
 	d.field("scoreboard", toWireScoreboard(a.Scoreboard))
 	d.field("notes", append([]string{}, a.Notes...))
+	units := make([]wireUnit, 0, len(a.Units))
+	for _, u := range a.Units {
+		units = append(units, wireUnit{u.Path, u.Accounts, u.Incomplete, u.Users, u.Keys, u.ActiveKeys, wireTally(u.Counts)})
+	}
+	d.field("organizational_units", units)
 	return d.close()
 }
 

@@ -24,8 +24,17 @@ func writeMarkdown(w *bufio.Writer, a *finding.Audit, o Options) error {
 	for _, r := range a.Summary {
 		m.put("| %s | %s | %d | %d | %d | %d |\n", md(string(r.Severity)), md(r.Rule), r.Fail, r.Unknown, r.Excepted, r.Pass)
 	}
+	m.units()
+	many, calm := len(a.Accounts) > listed, 0
 	for s := range sections(a, o) {
+		if many && quiet(s) {
+			calm++
+			continue
+		}
 		m.account(s)
+	}
+	if calm > 0 {
+		m.put("\nNothing fails in %s.\n", plural(calm, "other account"))
 	}
 	m.due()
 	m.scoreboard()
@@ -51,6 +60,18 @@ func (m markdown) result(t *tally) {
 	}
 	if !m.audit.Complete {
 		m.put("\n> **INCOMPLETE**: some evidence is too old or was not read. What rests on it is unknown, not clean.\n")
+	}
+}
+
+func (m markdown) units() {
+	if len(m.audit.Units) == 0 {
+		return
+	}
+	m.put("\n| %s |\n|---%s|\n", strings.Join(unitTitles[:], " | "), strings.Repeat("|--:", len(unitTitles)-1))
+	for i := range m.audit.Units {
+		r := unitRow(&m.audit.Units[i])
+		r[0] = md(r[0])
+		m.put("| %s |\n", strings.Join(r[:], " | "))
 	}
 }
 

@@ -33,6 +33,7 @@ func writePrometheus(w *bufio.Writer, a *finding.Audit, _ Options) error {
 		}
 	}
 	m.failing(a)
+	m.units(a)
 	return nil
 }
 
@@ -145,6 +146,17 @@ func (m metrics) failing(a *finding.Audit) {
 		for _, s := range severitiesDown() {
 			m.value("keyreeve_failing", float64(counts[id][s]), "account", accountLabel(&a.Accounts[i]), "severity", string(s))
 		}
+	}
+}
+
+// units counts by organisational unit, those below included.
+func (m metrics) units(a *finding.Audit) {
+	if len(a.Units) == 0 {
+		return
+	}
+	m.head("keyreeve_unit_failing", "Failing verdicts by organisational unit, those below included.")
+	for _, u := range a.Units {
+		m.value("keyreeve_unit_failing", float64(u.Counts.Fail), "ou", u.Path)
 	}
 }
 

@@ -34,13 +34,13 @@ type wireAudit struct {
 	Exceptions []wireNotice    `json:"exceptions"`
 	Scoreboard *wireScoreboard `json:"scoreboard"`
 	Notes      []string        `json:"notes"`
+	Units      []wireUnit      `json:"organizational_units"`
 }
 
 // ReadAudit reads what -o json wrote, and returns the audit with its verdicts also as a slice. Fields that
 // it does not know are passed over, for the format grows. Anything else is an error with a hint (ErrNotAudit
 // where it is no audit at all): another schema, a document cut short or followed by more, a missing field
 // that a comparison rests on, a status, severity or time that is none, the same verdict twice.
-// What the format does not hold (account tags) stays unset.
 func ReadAudit(r io.Reader) (*finding.Audit, []finding.Verdict, error) {
 	dec := json.NewDecoder(r)
 	var raw json.RawMessage
@@ -98,6 +98,12 @@ func (in *wireAudit) audit() (*finding.Audit, []finding.Verdict, error) {
 	}
 	p := parser{accounts: map[string]fact.Account{}}
 	a := &finding.Audit{Version: in.Tool.Version, Ruleset: in.Ruleset, Complete: *in.Complete, Notes: in.Notes}
+	for _, u := range in.Units {
+		a.Units = append(a.Units, finding.UnitResult{
+			Path: u.Path, Accounts: u.Accounts, Incomplete: u.Incomplete, Users: u.Users, Keys: u.Keys, ActiveKeys: u.ActiveKeys,
+			Counts: finding.Counts(u.wireTally),
+		})
+	}
 	a.AsOf = p.time("as_of", in.AsOf).Time()
 	for i := range in.Accounts {
 		acc := p.account(&in.Accounts[i])
@@ -159,7 +165,7 @@ func (p *parser) time(field string, s *string) fact.Time {
 func (p *parser) account(in *wireAccount) finding.AccountResult {
 	e := in.Evidence
 	out := finding.AccountResult{
-		Account: fact.Account{ID: in.ID, Partition: in.Partition, Name: in.Name, OU: in.OU},
+		Account: fact.Account{ID: in.ID, Partition: in.Partition, Name: in.Name, OU: in.OU, Tags: in.Tags}, Counts: finding.Counts(in.wireTally),
 		Evidence: fact.Evidence{
 			Source: fact.Source(e.Source), Path: e.Path, GeneratedAt: p.time("generated_at", e.GeneratedAt),
 			ReadAt: p.time("read_at", e.ReadAt), Newest: p.time("newest", e.Newest),

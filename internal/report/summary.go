@@ -17,6 +17,9 @@ func writeSummary(w *bufio.Writer, a *finding.Audit, o Options) error {
 	for i := range a.Accounts {
 		r := &a.Accounts[i]
 		counts := countsText(r)
+		if len(a.Accounts) > 1 && r.Counts != (finding.Counts{}) {
+			counts += ", " + accountCounts(r)
+		}
 		if n := len(r.Gaps); n > 0 {
 			counts += ", " + plural(n, "gap") + " (" + gapKinds(a.Accounts[i:i+1]) + ")"
 		}
@@ -24,6 +27,10 @@ func writeSummary(w *bufio.Writer, a *finding.Audit, o Options) error {
 	}
 	p.blank()
 	summaryTable(p, a)
+	if len(a.Units) > 0 {
+		p.blank()
+		unitTable(p, a.Units, 0)
+	}
 	if !a.Complete {
 		p.line(0, 2, piece{"INCOMPLETE", bad}, piece{"some evidence is too old or was not read: unknown is not clean.", normal})
 	}

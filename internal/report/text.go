@@ -19,11 +19,19 @@ func writeText(w *bufio.Writer, a *finding.Audit, o Options) error {
 	t := &text{page: page{w: w, width: o.width(), color: o.Color}, audit: a, options: o}
 	t.line(0, 2, piece{product, strong}, piece{"audit,", normal}, piece{clean(a.Ruleset), normal},
 		piece{"rules, as of", normal}, piece{minute(fact.At(a.AsOf)), strong})
+	many := len(a.Accounts) > listed
+	var calm []string
 	for s := range sections(a, o) {
-		t.account(s)
 		t.tally.count(s)
+		if many && quiet(s) {
+			calm = append(calm, accountName(s.result.Account))
+			continue
+		}
+		t.account(s)
 	}
 	t.tally.pickWorst(a)
+	t.calmOnes(calm)
+	t.units()
 	t.due()
 	t.asides()
 	t.scoreboard()
@@ -72,6 +80,30 @@ func (t *text) calm(s *section) {
 		return
 	}
 	t.line(2, 4, piece{"Nothing fails here.", good})
+}
+
+// calmOnes names the accounts of a long list in which nothing fails.
+func (t *text) calmOnes(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	t.blank()
+	t.heading(strong, "Nothing fails in "+plural(len(names), "account"))
+	more := ""
+	if len(names) > listed {
+		more = fmt.Sprintf(" and %s more, all in -o summary", number(len(names)-listed))
+		names = names[:listed]
+	}
+	t.line(2, 4, piece{strings.Join(names, ", ") + more, normal})
+}
+
+func (t *text) units() {
+	if len(t.audit.Units) == 0 {
+		return
+	}
+	t.blank()
+	t.heading(strong, "By organisational unit, those below included")
+	unitTable(&t.page, t.audit.Units, 2)
 }
 
 // listed is how many of a long list are written out; the rest is counted. -o json has them all.

@@ -21,16 +21,34 @@ type wireTool struct {
 }
 
 type wireAccount struct {
-	ID         string       `json:"id"`
-	Partition  string       `json:"partition"`
-	Name       string       `json:"name"`
-	Evidence   wireEvidence `json:"evidence"`
-	Users      int          `json:"users"`
-	Keys       int          `json:"keys"`
-	ActiveKeys int          `json:"active_keys"`
-	Gaps       []wireGap    `json:"gaps"`
-	OU         string       `json:"ou,omitempty"`
-	Ages       []wireBand   `json:"ages,omitempty"`
+	ID         string            `json:"id"`
+	Partition  string            `json:"partition"`
+	Name       string            `json:"name"`
+	Evidence   wireEvidence      `json:"evidence"`
+	Users      int               `json:"users"`
+	Keys       int               `json:"keys"`
+	ActiveKeys int               `json:"active_keys"`
+	Gaps       []wireGap         `json:"gaps"`
+	OU         string            `json:"ou,omitempty"`
+	Ages       []wireBand        `json:"ages,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	wireTally
+}
+
+type wireTally struct {
+	Fail     int `json:"fail"`
+	Unknown  int `json:"unknown"`
+	Excepted int `json:"excepted"`
+}
+
+type wireUnit struct {
+	Path       string `json:"path"`
+	Accounts   int    `json:"accounts"`
+	Incomplete int    `json:"incomplete_accounts"`
+	Users      int    `json:"users"`
+	Keys       int    `json:"keys"`
+	ActiveKeys int    `json:"active_keys"`
+	wireTally
 }
 
 type wireEvidence struct {
@@ -161,6 +179,7 @@ func toWireAccount(r *finding.AccountResult) wireAccount {
 			Newest: stamp(e.Newest),
 		},
 		Users: r.Users, Keys: r.Keys, ActiveKeys: r.ActiveKeys, Gaps: make([]wireGap, 0, len(r.Gaps)),
+		Tags: r.Account.Tags, wireTally: wireTally(r.Counts),
 	}
 	for _, g := range r.Gaps {
 		out.Gaps = append(out.Gaps, wireGap{g.Reading, g.Subject, g.Why})

@@ -108,9 +108,22 @@ type customRule struct {
 	remedy       finding.Remedy
 }
 
+// terms are the expressions, as they were written.
+func (c *customRule) terms() string {
+	var out []string
+	for _, e := range []*expression{c.when, c.fail} {
+		if e == nil {
+			out = append(out, "")
+			continue
+		}
+		out = append(out, e.text)
+	}
+	return strings.Join(out, "\n--\n")
+}
+
 func (c *customRule) kind(subject Subject) Kind {
 	return Kind{
-		Name: customKind, Subject: subject,
+		Name: customKind, Subject: subject, Terms: c.terms(),
 		Prepare: func(_ *Params, now fact.Time) judge {
 			return func(u *fact.User, k *fact.Key) (Result, Missing) { return c.judge(newActivation(u, k, now)) }
 		},

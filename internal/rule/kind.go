@@ -67,6 +67,7 @@ type Kind struct {
 	Keys    KeyState // with ForKey
 	Params  []string // names, as in a ruleset file, of the thresholds it uses
 	Default Params
+	Terms   string // what a custom kind asks; empty for a built-in one, whose name and thresholds say it
 	// NeedsLive: a report on disk cannot answer it. There it is not judged, and the audit says so.
 	NeedsLive bool
 	// Prepare gives the judge for these thresholds at that instant. A judge must not keep u or k. k is nil unless Subject is

@@ -133,13 +133,18 @@ func (s *Scope) text() string {
 			parts = append(parts, l.what+" "+yamlfile.OrList(l.list))
 		}
 	}
-	var tags []string
-	for key, value := range s.Tags {
-		tags = append(tags, key+"="+value)
-	}
-	slices.Sort(tags)
-	if len(tags) > 0 {
-		parts = append(parts, "users with the tags "+strings.Join(tags, ", "))
+	for _, l := range []struct {
+		what string
+		tags map[string]string
+	}{{"accounts", s.AccountTags}, {"users", s.Tags}} {
+		var tags []string
+		for key, value := range l.tags {
+			tags = append(tags, key+"="+value)
+		}
+		slices.Sort(tags)
+		if len(tags) > 0 {
+			parts = append(parts, l.what+" with the tags "+strings.Join(tags, ", "))
+		}
 	}
 	return strings.Join(parts, "; ")
 }

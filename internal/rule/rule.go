@@ -1,6 +1,10 @@
 package rule
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
 )
@@ -15,6 +19,21 @@ type Rule struct {
 	Title    string // a short claim for headings, such as "Active keys are at most 90 days old"
 	Aliases  []Alias
 	Controls []finding.Control // those that verdicts carry; Catalogue has all
+}
+
+// Terms is a digest of what the rule asks and of whom: rules that differ in it may judge the same key differently. Its id,
+// its severity and its words are no part of it.
+func (r *Rule) Terms() string {
+	var scope any
+	if r.Scope != nil {
+		scope = *r.Scope
+	}
+	text, err := json.Marshal([]any{r.Kind.Name, r.Kind.Subject, r.Params, r.Kind.Terms, scope})
+	if err != nil { // all of it is plain values
+		panic(err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }
 
 // Ruleset is a named list of rules.

@@ -296,7 +296,7 @@ func (s *source) severity(n ast.Node) finding.Severity {
 }
 
 func (s *source) scope(n ast.Node) *Scope {
-	f := s.Fields(n, "a scope", []string{"accounts", "ous", "paths", "users", "tags"})
+	f := s.Fields(n, "a scope", []string{"accounts", "ous", "paths", "users", "tags", "account_tags"})
 	if f == nil {
 		return nil
 	}
@@ -320,6 +320,9 @@ func (s *source) scope(n ast.Node) *Scope {
 	}
 	if v, ok := f["tags"]; ok {
 		scope.Tags = s.Pairs(v.Value, "tags")
+	}
+	if v, ok := f["account_tags"]; ok {
+		scope.AccountTags = s.Pairs(v.Value, "account_tags")
 	}
 	if len(f) == 0 {
 		s.Wrong(n, "leave scope out where nothing is to be limited", "empty scope")

@@ -15,9 +15,11 @@ type Scope struct {
 	Paths    []string          // IAM paths of users, such as /service/*
 	Users    []string          // user names, or ARNs; names without regard to case
 	Tags     map[string]string // of the user, all of them; values are globs; live evidence only
+	// AccountTags are those of the account in its organisation, all of them; values are globs.
+	AccountTags map[string]string
 }
 
-// Holds tells whether u in a is within the scope; nil is everybody. It is Unknown where the account's id or unit or the user's tags
+// Holds tells whether u in a is within the scope; nil is everybody. It is Unknown where the account's id, unit or tags, or the user's tags,
 // decide and were not read.
 func (s *Scope) Holds(a *fact.Account, u *fact.User) fact.Answer {
 	if s == nil {
@@ -34,6 +36,7 @@ func (s *Scope) Holds(a *fact.Account, u *fact.User) fact.Answer {
 		answer(len(s.OUs) == 0, a.OU != "", func() bool {
 			return anyMatch(s.OUs, func(p string) bool { return inUnit(p, a.OU) })
 		}),
+		answer(len(s.AccountTags) == 0, a.Tags != nil, func() bool { return matchesTags(s.AccountTags, a.Tags) }),
 		answer(len(s.Tags) == 0, u.TagsRead, func() bool { return matchesTags(s.Tags, u.Tags) }),
 	}
 	switch {
@@ -47,6 +50,11 @@ func (s *Scope) Holds(a *fact.Account, u *fact.User) fact.Answer {
 }
 
 func (s *Scope) needsTags() bool { return s != nil && len(s.Tags) > 0 }
+
+// AsksAccountTags tells whether some rule is meant for accounts with certain tags.
+func (rs *Ruleset) AsksAccountTags() bool {
+	return slices.ContainsFunc(rs.Rules, func(r Rule) bool { return r.Scope != nil && len(r.Scope.AccountTags) > 0 })
+}
 
 // answer is Yes where nothing is asked, Unknown where what is asked was not read, else what ask says.
 func answer(unasked, read bool, ask func() bool) fact.Answer {

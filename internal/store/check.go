@@ -4,61 +4,40 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/internal/journal"
 )
 
-// Check reads the whole database and says everything that is wrong with it: the file, the references between
-// tables, the chain of hashes and its head, and rows of runs, steps and rotations that differ from what the chain says.
+// Check reads the whole database and says everything that is wrong with it: what is beneath the tables, the references between
+// them, the chain of hashes and its head, and rows of runs, steps and rotations that differ from what the chain says.
 func (d *DB) Check(ctx context.Context) error {
-	return d.read(ctx, func(tx *sql.Tx) error {
-		if err := integrity(ctx, tx); err != nil {
-			return err
-		}
-		entries, err := chain(ctx, tx)
-		if err != nil {
-			return err
-		}
-		told, err := journal.Fold(entries)
-		if err != nil {
-			return err
-		}
-		if err := headFits(ctx, tx, entries); err != nil {
-			return err
-		}
-		runs, err := load(ctx, tx, newest(), "", bound(0))
-		if err != nil {
-			return err
-		}
-		if err := compare(runs, told); err != nil {
-			return err
-		}
-		return ledgerFits(ctx, tx, told)
-	})
+	return d.read(ctx, func(tx *sql.Tx) error { return d.check(ctx, tx) })
 }
 
-// integrity asks SQLite.
-func integrity(ctx context.Context, tx *sql.Tx) error {
-	var says string
-	if err := tx.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&says); err != nil {
+func (d *DB) check(ctx context.Context, tx *sql.Tx) error {
+	if err := d.e.sound(ctx, tx); err != nil {
 		return err
 	}
-	if says != "ok" {
-		return errors.New("the file is damaged: " + says)
-	}
-	var table, parent string
-	var row, key sql.NullInt64
-	err := tx.QueryRowContext(ctx, `PRAGMA foreign_key_check`).Scan(&table, &row, &parent, &key)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil
-	case err != nil:
+	entries, err := chain(ctx, tx)
+	if err != nil {
 		return err
-	default:
-		return fmt.Errorf("row %d of %s refers to a row of %s that is missing", row.Int64, table, parent)
 	}
+	told, err := journal.Fold(entries)
+	if err != nil {
+		return err
+	}
+	if err := headFits(ctx, tx, entries); err != nil {
+		return err
+	}
+	runs, err := load(ctx, tx, latest(), "", bound(0))
+	if err != nil {
+		return err
+	}
+	if err := compare(runs, told); err != nil {
+		return err
+	}
+	return ledgerFits(ctx, tx, told)
 }
 
 // headFits compares the head with the last entry: entries cut off at the end leave the chain whole.

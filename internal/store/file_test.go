@@ -35,8 +35,11 @@ func TestOpen_refusesURLsThatNameNoFile(t *testing.T) {
 		{"sqlite:", "names no file", "sqlite:PATH"},
 		{"sqlite::memory:", "names no file", "sqlite:PATH"},
 		{"sqlite:///var/lib/x.db", "with //", "sqlite:PATH"},
-		{"postgres://ops:hunter2@db/keyreeve", "this version has no PostgreSQL", "sqlite:PATH"},
-		{"postgresql://ops:hunter2@db/keyreeve", "this version has no PostgreSQL", "sqlite:PATH"},
+		{"postgres://ops:hunter2@db:port/keyreeve", "cannot be read", "postgres://USER@HOST"},
+		{"postgresql://ops:hunter2/x@db/keyreeve", "cannot be read", "%2F"},
+		{"postgres://ops:hunter2@db/keyreeve?sslmode=perhaps", "cannot be read", "sslmode"},
+		{"postgres://ops:hunter2@db/keyreeve?sslrootcert=/none/hunter2", "cannot be read", "sslmode"},
+		{"postgres:ops:hunter2", "cannot be read", "postgres://USER@HOST"},
 		{"mysql://ops:hunter2@db/keyreeve", `unknown kind "mysql"`, "sqlite:PATH"},
 		{"file:x.db", "is no URL", "sqlite:"},
 	} {

@@ -64,7 +64,7 @@ func (l *Ledger) Begin(ctx context.Context, r *rotate.Rotation, e rotate.Event) 
 			return err
 		}
 		return insertRotation(ctx, tx, r, text, run, data, &e)
-	})
+	}, leaves(`SELECT 1 FROM rotations WHERE id = $1`, r.ID)) // it was new within the transaction
 	if err != nil {
 		return fmt.Errorf("begin rotation %s of user %q: %w", r.ID, r.User, err)
 	}
@@ -107,13 +107,14 @@ func (l *Ledger) run(r *rotate.Rotation) *journal.Run {
 //
 // The state changes by events alone: the first begins in the state on record, each in the one where the event before
 // ended, the last ends in r.State; without events the state stays. A rotation that is over loses its NextAt and its run
-// ends. When a sealed secret goes, or another one takes its place, the changes are moved into the database, which
+// ends. When a sealed secret goes, or another one takes its place, SQLite's changes are moved into the file, which
 // overwrites it, and the file of changes is cut to nothing. Somebody who reads meanwhile puts that off: until then the old
-// sealed bytes may stand in both files.
+// sealed bytes may stand in both files. What PostgreSQL keeps of it, the comment of the package says.
 func (l *Ledger) Save(ctx context.Context, r *rotate.Rotation, events ...rotate.Event) error {
 	text, err := prepare(r)
 	if err == nil {
-		err = l.d.write(ctx, "save", func(ctx context.Context, tx *sql.Tx) error { return l.save(ctx, tx, r, text, events) })
+		err = l.d.write(ctx, "save", func(ctx context.Context, tx *sql.Tx) error { return l.save(ctx, tx, r, text, events) },
+			leaves(`SELECT 1 FROM rotations WHERE id = $1 AND version = $2 AND state = $3 AND body = $4`, r.ID, r.Version+1, string(r.State), text))
 	}
 	if err != nil {
 		return fmt.Errorf("save rotation %s: %w", r.ID, err)
@@ -333,28 +334,4 @@ func changedAt(r *rotate.Rotation) string {
 		return journal.Stamp(r.StartedAt)
 	}
 	return journal.Stamp(r.ChangedAt)
-}
-
-// scrub cuts the file of changes to nothing once all of it is in the database, where what was wiped is overwritten
-// (secure_delete). Somebody who reads or writes in another process may be in the way: then the next write tries again, and so does
-// the next process. What the file system or the disk keeps of a file that was cut is out of our hands.
-func (d *DB) scrub(ctx context.Context) {
-	n := d.worn.Load()
-	if n == 0 {
-		return
-	}
-	c, err := d.db.Conn(ctx)
-	if err != nil {
-		return
-	}
-	defer func() { _ = c.Close() }() // goes back to the pool
-	var busy, inFile, moved int
-	if _, err := c.ExecContext(ctx, fmt.Sprintf(`PRAGMA busy_timeout(%d)`, scrubTime.Milliseconds())); err != nil {
-		return
-	}
-	err = c.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &inFile, &moved)
-	_, resetErr := c.ExecContext(ctx, fmt.Sprintf(`PRAGMA busy_timeout(%d)`, busyTime.Milliseconds()))
-	if err == nil && resetErr == nil && busy == 0 {
-		d.worn.CompareAndSwap(n, 0) // not if another wipe came meanwhile
-	}
 }

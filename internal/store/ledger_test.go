@@ -17,7 +17,12 @@ import (
 // rotated is filled, with a rotation of two events under way.
 func rotated(t *testing.T, path string) (*DB, *rotate.Rotation) {
 	t.Helper()
-	d := filled(t, path)
+	return rotatedAt(t, "sqlite:"+path)
+}
+
+func rotatedAt(t *testing.T, url string) (*DB, *rotate.Rotation) {
+	t.Helper()
+	d := filledAt(t, url)
 	r := &rotate.Rotation{
 		ID: "rot-1", State: rotate.Requested, Account: "111122223333", User: "ci", UserID: "AIDACI", StartedAt: noon,
 		Old: rotate.KeyRecord{ID: "AKIAOLD", Active: true, Created: noon},
@@ -53,7 +58,11 @@ func ledgerRows() (rotation, use, request row) {
 }
 
 func TestSchema_takesEveryStateOfARotationAndSealedSecretsWhereTheyAreNeeded(t *testing.T) {
-	d := filled(t, t.TempDir()+"/journal.db")
+	both(t, takesEveryState)
+}
+
+func takesEveryState(t *testing.T, url string) {
+	d := filledAt(t, url)
 	rotation, _, _ := ledgerRows()
 	for _, s := range rotate.States() {
 		r := rotation.with("state", string(s))
@@ -82,7 +91,11 @@ func TestSchema_takesEveryStateOfARotationAndSealedSecretsWhereTheyAreNeeded(t *
 }
 
 func TestSchema_takesEveryStateOfARequest(t *testing.T) {
-	d := filled(t, t.TempDir()+"/journal.db")
+	both(t, takesEveryRequest)
+}
+
+func takesEveryRequest(t *testing.T, url string) {
+	d := filledAt(t, url)
 	_, _, request := ledgerRows()
 	for _, s := range rotate.RequestStates() {
 		r := request.with("state", string(s))
@@ -100,7 +113,11 @@ func TestSchema_takesEveryStateOfARequest(t *testing.T) {
 }
 
 func TestSchema_refusesRowsOfTheLedgerThatMakeNoSense(t *testing.T) {
-	d, _ := rotated(t, t.TempDir()+"/journal.db")
+	both(t, refusesRowsOfTheLedger)
+}
+
+func refusesRowsOfTheLedger(t *testing.T, url string) {
+	d, _ := rotatedAt(t, url)
 	rotation, use, request := ledgerRows()
 	for table, r := range map[string]row{"rotations": rotation.with("next_at", ""), "key_uses": use, "requests": request} {
 		if err := d.accepts(t, table, r); err != nil {
@@ -152,7 +169,11 @@ func TestSchema_refusesRowsOfTheLedgerThatMakeNoSense(t *testing.T) {
 }
 
 func TestSchema_letsTheLedgerOnlyGoForward(t *testing.T) {
-	d, _ := rotated(t, t.TempDir()+"/journal.db")
+	both(t, onlyForward)
+}
+
+func onlyForward(t *testing.T, url string) {
+	d, _ := rotatedAt(t, url)
 	exec(t, d, `INSERT INTO key_uses VALUES ('111122223333', 'AKIA', '2026-03-01T12:00:00.000000Z', '', '', '2026-03-01T12:00:00.000000Z')`)
 	exec(t, d, `INSERT INTO requests VALUES ('req-1', 1, '111122223333', 'u', 'AIDA', 'r', '', 'd', 'ana', '2026-03-01T12:00:00.000000Z',
 		'approved', 'bob', '2026-03-01T12:00:00.000000Z', '', NULL)`)
@@ -170,34 +191,26 @@ func TestSchema_letsTheLedgerOnlyGoForward(t *testing.T) {
 }
 
 func TestCheck_findsRotationsThatSomebodyChangedInTheFile(t *testing.T) {
-	for _, statement := range []string{
-		`UPDATE rotations SET state = 'deleting'`,
-		`UPDATE rotations SET state = 'cancelled', live = 0, next_at = NULL`,
-		`UPDATE rotations SET user_id = 'AIDAX'`,
-		`UPDATE rotations SET account = '444455556666'`,
-		`UPDATE rotations SET body = replace(body, 'AKIAOLD', 'AKIAOTHER')`,
-		`UPDATE rotations SET body = '{}'`,
-		`UPDATE rotations SET body = replace(body, '"version":1', '"version":2')`,
-		`UPDATE rotations SET body = replace(body, '"tries":', '"x":1,"tries":')`,
-		`UPDATE runs SET rotation = replace(rotation, 'AKIAOLD', 'AKIAOTHER') WHERE kind = 'rotate'`,
-		`UPDATE entries SET data = replace(data, 'creating', 'quiet') WHERE kind = 'event'`,
-		`DELETE FROM rotations`,
-		`INSERT INTO rotations SELECT 'run-1', version, account, 'AIDAX', user_name, state, live, next_at, started_at, changed_at, body, sealed FROM rotations`,
-	} {
-		t.Run(statement, func(t *testing.T) {
-			d, _ := rotated(t, t.TempDir()+"/journal.db")
-			for _, name := range []string{"rotations_go_on", "rotations_no_delete", "runs_only_end", "entries_no_update"} {
-				exec(t, d, `DROP TRIGGER `+name)
-			}
-			if err := d.Check(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			exec(t, d, statement)
-			if err := d.Check(t.Context()); err == nil {
-				t.Error("nothing was found")
-			}
-		})
-	}
+	both(t, func(t *testing.T, url string) {
+		d, _ := rotatedAt(t, url)
+		unguard(t, d)
+		for _, statement := range []string{
+			`UPDATE rotations SET state = 'deleting'`,
+			`UPDATE rotations SET state = 'cancelled', live = 0, next_at = NULL`,
+			`UPDATE rotations SET user_id = 'AIDAX'`,
+			`UPDATE rotations SET account = '444455556666'`,
+			`UPDATE rotations SET body = replace(body, 'AKIAOLD', 'AKIAOTHER')`,
+			`UPDATE rotations SET body = '{}'`,
+			`UPDATE rotations SET body = replace(body, '"version":1', '"version":2')`,
+			`UPDATE rotations SET body = replace(body, '"tries":', '"x":1,"tries":')`,
+			`UPDATE runs SET rotation = replace(rotation, 'AKIAOLD', 'AKIAOTHER') WHERE kind = 'rotate'`,
+			`UPDATE entries SET data = replace(data, 'creating', 'quiet') WHERE kind = 'event'`,
+			`DELETE FROM rotations`,
+			`INSERT INTO rotations SELECT 'run-1', version, account, 'AIDAX', user_name, state, live, next_at, started_at, changed_at, body, sealed FROM rotations`,
+		} {
+			found(t, d, statement)
+		}
+	})
 }
 
 // holds tells which of the database's files have the bytes in them.

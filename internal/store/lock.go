@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -38,19 +39,29 @@ func (e *HeldError) Error() string {
 // Hint is the next move for a person.
 func (e *HeldError) Hint() string { return "wait until it has ended; its lock ends with its process" }
 
-// Lock takes the account for one run, across all processes that use the same file (by whatever name), and never waits: a
-// HeldError names who has it. The kernel frees the lock when the holder dies. release may be called twice.
+// Lock takes the account for one run, across all processes that use the same database (a file by whatever name), and
+// waits no longer than a moment: a HeldError names who has it. The lock ends with its holder: the kernel frees that of a
+// file, the server that of a session. release may be called twice.
+//
+// On PostgreSQL a lock can be lost while its holder lives, with the connection that it stands on. So Begin, and Append of
+// an intent, first make sure that every lock of this DB still stands, and refuse otherwise: no change is announced, and
+// so none is made, under a lock that is gone. What was done before can still be recorded. A lock that goes in the moment
+// between an intent and the call that it announces is not noticed; who takes the account then finds the intent, and looks.
 func (d *DB) Lock(ctx context.Context, account, holder string) (release func(), err error) {
 	if !journal.IsAccount(account) { // it becomes part of a path
 		return nil, fmt.Errorf("lock account %q: it is not twelve digits", account)
 	}
-	if d.view != nil {
+	if d.still {
 		return nil, d.onlyRead()
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	path := d.path + "." + account + ".lock"
+	return d.e.lock(ctx, account, holder)
+}
+
+func (e *engineSQLite) lock(_ context.Context, account, holder string) (release func(), err error) {
+	path := e.path + "." + account + ".lock"
 	l := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE), flock.SetPermissions(0o600))
 	taken, err := l.TryLock()
 	if err != nil {
@@ -66,6 +77,34 @@ func (d *DB) Lock(ctx context.Context, account, holder string) (release func(), 
 		_ = name(path, "") // an old name only matters while somebody holds the lock
 		_ = l.Unlock()     // an error leaves the lock to the end of the process
 	}), nil
+}
+
+// held tries the lock of each account that ever had one.
+func (e *engineSQLite) held(context.Context) error {
+	paths, err := filepath.Glob(globbed(e.path) + ".????????????.lock")
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		account := strings.TrimSuffix(path[len(e.path)+1:], ".lock")
+		if !journal.IsAccount(account) {
+			continue
+		}
+		l := flock.New(path, flock.SetFlag(os.O_RDONLY)) // it may be somebody else's
+		free, err := l.TryRLock()
+		if err := errors.Join(err, l.Close()); err != nil {
+			return &Error{Problem: fmt.Sprintf("ask for the lock of account %s by %s", account, path), Err: err}
+		}
+		if !free {
+			return &HeldError{account, holderOf(path)}
+		}
+	}
+	return nil
+}
+
+// globbed is the path as a pattern that means only it.
+func globbed(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // name writes who holds the lock; the file stays, since others may be about to lock it.

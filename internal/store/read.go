@@ -40,7 +40,7 @@ func one() scope {
 	return scope{selectRuns + theOne + orderRuns, selectSteps + theOne + orderSteps, selectEntries + theOne + orderEntries}
 }
 
-func newest() scope {
+func latest() scope {
 	return scope{selectRuns + theNewest + orderRuns, selectSteps + theNewest + orderSteps, selectEntries + theNewest + orderEntries}
 }
 
@@ -108,7 +108,7 @@ func resolve(ctx context.Context, tx *sql.Tx, query, what, id string) (string, e
 func (d *DB) Runs(ctx context.Context, account string, limit int) ([]journal.Run, error) {
 	var runs []journal.Run
 	err := d.read(ctx, func(tx *sql.Tx) (err error) {
-		runs, err = load(ctx, tx, newest(), account, bound(limit))
+		runs, err = load(ctx, tx, latest(), account, bound(limit))
 		return err
 	})
 	slices.Reverse(runs)
@@ -130,7 +130,7 @@ func (d *DB) Book(ctx context.Context, account string) (journal.Book, error) {
 	}
 	var runs []journal.Run
 	err := d.read(ctx, func(tx *sql.Tx) (err error) {
-		runs, err = load(ctx, tx, newest(), account, bound(0))
+		runs, err = load(ctx, tx, latest(), account, bound(0))
 		return err
 	})
 	if err != nil {

@@ -43,21 +43,10 @@ type mark struct {
 	at   time.Time
 }
 
-// OpenReader opens the journal at the URL, sqlite:PATH, to be read: somebody else's file, a copy, one on a mount
-// that cannot be written. It makes nothing beside the file and changes nothing in it. What writes, and Lock,
-// answers with an error that wraps ErrReadOnly. Errors are those of Open, but the mode of the file does not
-// matter: Check says whether what is told was told by us. An Error wraps fs.ErrNotExist where there is no file.
-//
-// A journal that somebody goes on writing can be read all the while, but one that nobody had open when it was
-// opened here gives an error after somebody has written to it: then it must be opened again.
-func OpenReader(ctx context.Context, at string) (*DB, error) {
-	named, err := parse(at)
+func (f file) openReader(ctx context.Context) (*DB, error) {
+	path, err := real(string(f))
 	if err != nil {
-		return nil, err
-	}
-	path, err := real(named)
-	if err != nil {
-		return nil, &Error{Problem: fmt.Sprintf("read the journal %s", named), Hint: elsewhere, Err: err}
+		return nil, &Error{Problem: fmt.Sprintf("read the journal %s", f), Hint: elsewhere, Err: err}
 	}
 	for tries := 3; ; tries-- {
 		now, err := look(path)
@@ -91,7 +80,7 @@ func openView(ctx context.Context, path string, now *marks, copied bool) (*DB, e
 		return nil, &Error{Problem: fmt.Sprintf("read the journal %s", path), Err: errors.Join(err, v.close())}
 	}
 	db.SetMaxOpenConns(1)
-	d := &DB{db: db, path: path, view: v}
+	d := &DB{db: db, e: &engineSQLite{db: db, path: path, view: v}, kind: &dialectSQLite, name: path, path: path, still: true}
 	err = d.current(ctx)
 	if moved := v.moved(); moved != nil {
 		err = moved
@@ -116,19 +105,6 @@ func (v *view) begin(now *marks, copied bool) (string, error) {
 		q["mode"], q["immutable"] = []string{"ro"}, []string{"1"}
 	}
 	return location(v.path, q), nil
-}
-
-// Exists tells whether there is a file for the journal at the URL; an error where that cannot be said.
-func Exists(at string) (bool, error) {
-	path, err := parse(at)
-	if err != nil {
-		return false, err
-	}
-	_, err = os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // look says how the file stands.
@@ -209,25 +185,6 @@ func (v *view) close() error {
 	return os.RemoveAll(v.dir)
 }
 
-// current refuses what this program cannot read as it stands.
-func (d *DB) current(ctx context.Context) error {
-	version, known, err := d.versions(ctx)
-	switch {
-	case err != nil:
-		return err
-	case version < 0:
-		return &Error{Problem: fmt.Sprintf("%s is empty, and no journal yet", d.path), Hint: elsewhere}
-	case version < known:
-		return &Error{
-			Problem: fmt.Sprintf("an older keyreeve wrote the journal %s: its schema is %d, this program reads %d", d.path, version, known),
-			Hint: "read it with that version, or copy it, with what is beside it, to where you may write: " +
-				"this program brings a journal up to date when it opens one that it may write",
-		}
-	default:
-		return nil
-	}
-}
-
 func (d *DB) onlyRead() error {
-	return &Error{Problem: fmt.Sprintf("write the journal %s", d.path), Hint: "it is written by those who may write the file and its directory", Err: ErrReadOnly}
+	return &Error{Problem: fmt.Sprintf("write the journal %s", d.name), Hint: "it is written by those who may write where it is", Err: ErrReadOnly}
 }

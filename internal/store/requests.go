@@ -37,7 +37,7 @@ func (l *Ledger) AskKey(ctx context.Context, q *rotate.Request) error {
 			return errors.Join(errors.New("there is a request of that id"), err)
 		}
 		return nil
-	})
+	}, leaves(`SELECT 1 FROM requests WHERE id = $1`, q.ID)) // it was new within the transaction
 	if err != nil {
 		return fmt.Errorf("request %s: %w", q.ID, err)
 	}
@@ -160,6 +160,9 @@ func (l *Ledger) moveRequest(ctx context.Context, q *rotate.Request, from rotate
 			return errors.Join(rotate.ErrLost, err)
 		}
 		return nil
+	}, func() (string, []any) {
+		return `SELECT 1 FROM requests WHERE id = $1 AND version = $2 AND state = $3 AND decided_by = $4 AND decided_at = $5`,
+			[]any{q.ID, q.Version + 1, string(q.State), q.DecidedBy, journal.Stamp(q.DecidedAt)}
 	})
 	if err != nil {
 		return fmt.Errorf("request %s: %w", q.ID, err)

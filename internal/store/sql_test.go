@@ -1,7 +1,7 @@
 package store
 
 import (
-	"database/sql"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,17 +10,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pressly/goose/v3"
-
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// filled is a journal with one run, ended, of one step that is done.
+// both runs the test for a new database of each kind.
+func both(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+t.TempDir()+"/journal.db") })
+	t.Run("postgres", func(t *testing.T) { test(t, postgres.URL(t)) })
+}
+
+// filled is a journal in SQLite with one run, ended, of one step that is done.
 func filled(t *testing.T, path string) *DB {
 	t.Helper()
-	d, err := Open(t.Context(), "sqlite:"+path, Options{})
+	return filledAt(t, "sqlite:"+path)
+}
+
+func filledAt(t *testing.T, url string) *DB {
+	t.Helper()
+	d, err := Open(t.Context(), url, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,8 +106,10 @@ func rows() (run, step, entry row) {
 	return run, step, entry
 }
 
-func TestSchema_takesEveryValueOfTheJournalAndNoOther(t *testing.T) {
-	d := filled(t, t.TempDir()+"/journal.db")
+func TestSchema_takesEveryValueOfTheJournalAndNoOther(t *testing.T) { both(t, takesEveryValue) }
+
+func takesEveryValue(t *testing.T, url string) {
+	d := filledAt(t, url)
 	run, step, entry := rows()
 	check := func(table string, r row, column string, values []string) {
 		t.Helper()
@@ -161,8 +173,10 @@ func texts[T ~string](list []T) []string {
 	return out
 }
 
-func TestSchema_refusesRowsThatMakeNoSense(t *testing.T) {
-	d := filled(t, t.TempDir()+"/journal.db")
+func TestSchema_refusesRowsThatMakeNoSense(t *testing.T) { both(t, refusesRows) }
+
+func refusesRows(t *testing.T, url string) {
+	d := filledAt(t, url)
 	run, step, entry := rows()
 	for table, r := range map[string]row{"runs": run, "steps": step, "entries": entry} {
 		if err := d.accepts(t, table, r); err != nil {
@@ -230,15 +244,21 @@ func TestSchema_refusesRowsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestSchema_neverChangesWhatIsOnRecord(t *testing.T) {
-	d := filled(t, t.TempDir()+"/journal.db")
-	for _, statement := range []string{
-		`UPDATE entries SET note = 'x'`, `DELETE FROM entries WHERE seq = 5`, `INSERT OR REPLACE INTO entries SELECT * FROM entries`,
+func TestSchema_neverChangesWhatIsOnRecord(t *testing.T) { both(t, neverChanges) }
+
+func neverChanges(t *testing.T, url string) {
+	d := filledAt(t, url)
+	own := []string{`INSERT OR REPLACE INTO entries SELECT * FROM entries`}
+	if d.kind == &dialectPostgres {
+		own = []string{`TRUNCATE entries`, `TRUNCATE steps, entries`, `TRUNCATE runs CASCADE`, `TRUNCATE journal_head`, `TRUNCATE rotations`, `TRUNCATE requests`}
+	}
+	for _, statement := range append(own,
+		`UPDATE entries SET note = 'x'`, `DELETE FROM entries WHERE seq = 5`,
 		`UPDATE steps SET key_id = 'x'`, `DELETE FROM steps`,
 		`UPDATE runs SET ended_at = started_at`, `UPDATE runs SET ended_at = NULL`, `UPDATE runs SET host = 'x'`, `DELETE FROM runs`,
 		`UPDATE journal_head SET seq = 0, hash = ''`, `UPDATE journal_head SET hash = prev FROM entries WHERE entries.seq = 5`,
 		`DELETE FROM journal_head`,
-	} {
+	) {
 		if _, err := d.db.ExecContext(t.Context(), statement); err == nil {
 			t.Errorf("%s: nothing kept it off", statement)
 		}
@@ -248,9 +268,42 @@ func TestSchema_neverChangesWhatIsOnRecord(t *testing.T) {
 	}
 }
 
+// unguard takes away what keeps mistakes out, as somebody could who may write the file or owns the tables.
+func unguard(t *testing.T, d *DB) {
+	t.Helper()
+	if d.kind == &dialectPostgres {
+		exec(t, d, `DO $$ DECLARE t record; BEGIN
+			FOR t IN SELECT tgname, tgrelid::regclass AS of FROM pg_trigger WHERE NOT tgisinternal LOOP EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.of); END LOOP;
+			FOR t IN SELECT conname, conrelid::regclass AS of FROM pg_constraint WHERE contype IN ('c', 'f') AND connamespace = current_schema()::regnamespace
+				ORDER BY contype DESC LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', t.of, t.conname); END LOOP;
+		END $$`)
+		return
+	}
+	d.db.SetMaxIdleConns(1) // what follows holds for the one connection
+	exec(t, d, `PRAGMA foreign_keys = OFF`)
+	exec(t, d, `PRAGMA ignore_check_constraints = ON`)
+	rows, err := d.db.QueryContext(t.Context(), `SELECT name FROM sqlite_master WHERE type = 'trigger'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for rows.Next() {
+		names = append(names, "")
+		if err := rows.Scan(&names[len(names)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		exec(t, d, `DROP TRIGGER `+name)
+	}
+}
+
 // Somebody who may write the file may take the triggers away too; the chain tells.
 func TestCheck_findsWhatSomebodyChangedInTheFile(t *testing.T) {
-	for _, statement := range []string{
+	changes := []string{
 		`UPDATE entries SET note = 'x' WHERE seq = 3`,
 		`UPDATE entries SET at = '2026-03-01T12:00:00.000001Z' WHERE seq = 5`,
 		`UPDATE entries SET result = 'unclear' WHERE seq = 3`,
@@ -272,21 +325,34 @@ func TestCheck_findsWhatSomebodyChangedInTheFile(t *testing.T) {
 		`UPDATE journal_head SET seq = 4`,
 		`INSERT INTO runs SELECT 'run-2', 9, kind, account, caller, plan, undoes, rotation, version, host, pid, started_at, ended_at FROM runs`,
 		`INSERT INTO steps SELECT run_id, 'more', 2, action, user_name, user_id, key_id, key_created, last_used, from_state, because, rules, then_action FROM steps`,
-	} {
-		t.Run(statement, func(t *testing.T) {
-			d := filled(t, t.TempDir()+"/journal.db")
-			exec(t, d, `PRAGMA foreign_keys = OFF`)
-			for _, name := range []string{"entries_no_update", "entries_no_delete", "steps_no_update", "steps_no_delete", "runs_only_end", "runs_no_delete", "journal_head_grows", "journal_head_stays"} {
-				exec(t, d, `DROP TRIGGER `+name)
-			}
-			if err := d.Check(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			exec(t, d, statement)
-			if err := d.Check(t.Context()); err == nil {
-				t.Error("nothing was found")
-			}
-		})
+	}
+	both(t, func(t *testing.T, url string) {
+		d := filledAt(t, url)
+		unguard(t, d)
+		for _, statement := range changes {
+			found(t, d, statement)
+		}
+	})
+}
+
+// found makes a change in a transaction that is undone, and wants Check to tell.
+func found(t *testing.T, d *DB, statement string) {
+	t.Helper()
+	if err := d.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := d.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	for one := range strings.SplitSeq(statement, "; ") {
+		if _, err := tx.ExecContext(t.Context(), one); err != nil {
+			t.Fatalf("%s: %v", one, err)
+		}
+	}
+	if err := d.check(t.Context(), tx); err == nil {
+		t.Errorf("%s: nothing was found", statement)
 	}
 }
 
@@ -310,67 +376,81 @@ func TestOpen_setsWhatTheJournalNeedsOfSQLite(t *testing.T) {
 }
 
 func TestMigrations_areNumberedWithoutGapsAndHaveNoWayBack(t *testing.T) {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("%v, %v", names, err)
-	}
-	for i, name := range names {
-		if !strings.HasPrefix(name, fmt.Sprintf("migrations/%05d_", i+1)) {
-			t.Errorf("%s stands at place %d", name, i+1)
+	for _, kind := range []*dialect{&dialectSQLite, &dialectPostgres} {
+		names := kind.files()
+		if len(names) == 0 || int64(len(names)) != newest() {
+			t.Fatalf("%s: %d migrations %v, want %d", kind.name, len(names), names, newest())
 		}
-		text, err := fs.ReadFile(migrations, name)
-		if err != nil || !strings.Contains(string(text), "-- +goose Up\n") || strings.Contains(string(text), "+goose Down") || strings.Contains(string(text), "NO TRANSACTION") {
-			t.Errorf("%s: %v", name, err)
+		for i, name := range names {
+			if !strings.HasPrefix(name, fmt.Sprintf("migrations/%05d_", i+1)) {
+				t.Errorf("%s: %s stands at place %d", kind.name, name, i+1)
+			}
+			text, err := fs.ReadFile(migrations, name)
+			if err != nil || !strings.Contains(string(text), "-- +goose Up\n") || strings.Contains(string(text), "+goose Down") || strings.Contains(string(text), "NO TRANSACTION") {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }
 
+// opens are both ways to open a journal.
+var opens = []func(ctx context.Context, url string) (*DB, error){
+	func(ctx context.Context, url string) (*DB, error) { return Open(ctx, url, Options{}) }, OpenReader,
+}
+
+// older makes a journal of an older schema.
+func older(t *testing.T, url string, version int64) {
+	t.Helper()
+	d, err := Open(t.Context(), url, Options{version: version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOpen_bringsAnOlderSchemaUpToDate(t *testing.T) {
-	path := t.TempDir() + "/journal.db"
-	db, err := sql.Open("sqlite", dsn(path))
-	if err != nil {
-		t.Fatal(err)
+	both(t, bringsUpToDate)
+}
+
+func bringsUpToDate(t *testing.T, url string) {
+	older(t, url, 1)
+	d := filledAt(t, url)
+	if was, now := d.Schema(); was != 1 || now != newest() {
+		t.Errorf("schema %d, then %d", was, now)
 	}
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithTableName(versionTable), goose.WithLogger(goose.NopLogger()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.UpTo(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	d := filled(t, path)
 	if _, err := d.db.ExecContext(t.Context(), `DELETE FROM entries`); err == nil {
 		t.Error("the second migration is missing")
 	}
 }
 
 func TestOpen_refusesANewerSchema(t *testing.T) {
-	path := t.TempDir() + "/journal.db"
-	d := filled(t, path)
-	exec(t, d, `INSERT INTO schema_version (version_id, is_applied) VALUES (99, 1)`)
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Open(t.Context(), "sqlite:"+path, Options{})
-	var e *Error
-	if !errors.As(err, &e) || e.Hint == "" || !strings.Contains(e.Problem, "99") || !strings.Contains(e.Problem, path) {
-		t.Errorf("got %v", err)
-	}
+	both(t, func(t *testing.T, url string) {
+		d := filledAt(t, url)
+		exec(t, d, `INSERT INTO schema_version (version_id, is_applied) VALUES (99, '1')`)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, open := range opens {
+			_, err := open(t.Context(), url)
+			var e *Error
+			if !errors.As(err, &e) || e.Hint == "" || !strings.Contains(e.Problem, "99") || !strings.Contains(e.Problem, d.Name()) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
 }
 
 // What the process was doing when it died is undone by the next one.
 func TestWrite_isAllOrNothing(t *testing.T) {
-	path := t.TempDir() + "/journal.db"
-	filled(t, path)
+	both(t, allOrNothing)
+}
+
+func allOrNothing(t *testing.T, url string) {
+	filledAt(t, url)
 	o := WithAmid(Options{}, func(string) { panic("amid") })
-	d, err := Open(t.Context(), "sqlite:"+path, o)
+	d, err := Open(t.Context(), url, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,5 +465,39 @@ func TestWrite_isAllOrNothing(t *testing.T) {
 	}
 	if err := d.Check(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is not in the list would be left behind by a copy, and nobody would notice.
+func TestTables_areAllThatTheMigrationsMake(t *testing.T) {
+	d := filled(t, t.TempDir()+"/journal.db")
+	rows, err := d.db.QueryContext(t.Context(), `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> $1`, versionTable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	made := map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		made[name] = true
+	}
+	for _, listed := range tables() {
+		if !made[listed.name] {
+			t.Errorf("%s is listed, and no table", listed.name)
+		}
+		delete(made, listed.name)
+		unique := 0
+		err := d.db.QueryRowContext(t.Context(), `SELECT count(*) FROM pragma_index_list($1) i WHERE i."unique" = 1 AND i.partial = 0 AND
+			(SELECT group_concat(name, ' ') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno)) = $2`,
+			listed.name, strings.Join(listed.key, " ")).Scan(&unique)
+		if whole := listed.name == "entries" || listed.name == headTable; err != nil || unique == 0 && !whole { // those have a number of SQLite's for a key
+			t.Errorf("%s: its key %v is not unique, %v", listed.name, listed.key, err)
+		}
+	}
+	for name := range made {
+		t.Errorf("table %s is not listed: a copy would leave it out", name)
 	}
 }

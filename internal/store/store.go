@@ -1,16 +1,22 @@
-// Package store keeps the journal and the ledger of rotations in a database: SQLite, in one file.
+// Package store keeps the journal and the ledger of rotations in a database: SQLite, in one file, or PostgreSQL, on a
+// server that many machines share.
 //
 // It knows the tables, how they came to be (numbered migrations), how entries are chained by one writer after
 // the other, and how one process keeps others off an account. The rules of the journal are package journal's;
 // the database checks them again where SQL can. Where a rotation stands is a row that changes, how it came there
-// a run that only grows; both are written at once, and by one of those who saw the same version.
+// a run that only grows; both are written at once, and by one of those who saw the same version. One SQL text serves
+// both databases; what each does in its own way is an engine, in files that bear its name.
 //
-// It refuses a file that is no journal of ours, one that a newer version wrote, one that others may write, and
+// It refuses a database that is no journal of ours, one that a newer version wrote, a file that others may write, and
 // every entry that cannot follow those of its run. OpenReader reads a journal that cannot be written, and leaves
-// nothing beside it. Its promises: an entry that was accepted is on disk, and stays as it is; a sealed secret that
-// was wiped is overwritten in the file, and gone from the one beside it, as soon as nobody else is reading; a process
+// nothing beside it. Its promises: an entry that was accepted is on disk, and stays as it is; a process
 // that dies leaves whole entries and no lock; a write that has begun is finished or undone, whatever becomes of the
-// caller's context.
+// caller's context. Where a server's answer to a commit is lost, it is asked what became of it: nothing is written twice.
+//
+// A sealed secret that was wiped is overwritten in SQLite's file, and gone from the one beside it, as soon as nobody else
+// is reading. PostgreSQL has no equal: the old row stays in its pages until vacuum takes it away, and for longer in its
+// write-ahead log, in archives of that, on replicas and in backups. What is left there is sealed, and worth nothing
+// without the seal key, which is never in the database.
 package store
 
 import (
@@ -18,32 +24,50 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver that database/sql calls sqlite; no cgo
 
 	"github.com/keyreeve/keyreeve/internal/journal"
 )
 
-// writeTime bounds one write, waiting for another process included (busyTime).
-const (
-	busyTime  = 10 * time.Second
-	writeTime = 30 * time.Second
-	scrubTime = time.Second // to wait for others before the file of changes is cut
-)
+// writeTime bounds one write, waiting for other processes included.
+const writeTime = 30 * time.Second
 
 // DB is an open journal. Its methods may be called at the same time.
 type DB struct {
-	db   *sql.DB
-	path string
-	o    Options
-	view *view        // how OpenReader reads the file; nil: it is open for writing too
-	worn atomic.Int64 // above 0: a sealed secret was wiped, and may still stand in the file of changes
+	db    *sql.DB
+	e     engine
+	kind  *dialect
+	name  string // what people call it: the path, or the URL without its password
+	path  string // empty: no file
+	o     Options
+	still bool         // open to be read only
+	worn  atomic.Int64 // above 0: a sealed secret was wiped, and may still stand in SQLite's file of changes
+	was   int64        // the version of the tables when it was opened
 }
+
+// engine is what SQLite and PostgreSQL do each in its own way.
+type engine interface {
+	// read runs do on one state of the database, and sees to it that nothing is written.
+	read(ctx context.Context, do func(tx *sql.Tx) error) error
+	// write runs do in a transaction and commits it. what is that of DB.write. Where nothing was committed it may do so again.
+	write(ctx context.Context, what string, do func(ctx context.Context, tx *sql.Tx) error, by proof) error
+	// scrub overwrites what was wiped, as far as the engine can; worn counts the wipes.
+	scrub(ctx context.Context, worn *atomic.Int64)
+	// lock takes the account, or says who has it by a HeldError. release may be called twice.
+	lock(ctx context.Context, account, holder string) (release func(), err error)
+	// held is a HeldError about any account that somebody has; nil: nobody has one.
+	held(ctx context.Context) error
+	// sound says what is wrong with the database beneath the tables.
+	sound(ctx context.Context, tx *sql.Tx) error
+	// explain says in our words what the database answered, where it has words for it; doing is a verb.
+	explain(doing string, err error) error
+	close() error
+}
+
+// proof is a question that has a row once a write is on record, and only then: by it a commit whose answer was lost is
+// settled. It is asked when the transaction is over. nil: nobody can tell.
+type proof func() (query string, args []any)
 
 // Options are for tests; the zero value is right.
 type Options struct {
@@ -52,6 +76,8 @@ type Options struct {
 	OnWrite func(point string)
 	// amid is called within the transaction, with everything written and nothing committed.
 	amid func(what string)
+	// version is the schema to make; 0: the newest.
+	version int64
 }
 
 // Error says what is wrong with the database itself.
@@ -74,93 +100,55 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Open opens the journal at the URL, sqlite:PATH, and makes it if there is none: the directory for the user
-// alone (0700), the file likewise (0600). Tables of an older version are brought up to date. A URL that
-// cannot be meant is a journal.InputError, anything wrong with the file an Error.
+// Open opens the journal at the URL and makes it if there is none; tables of an older version are brought up to date.
+// sqlite:PATH is a file: the directory is made for the user alone (0700), the file likewise (0600). postgres:// and
+// postgresql:// are as libpq takes them (TLS by sslmode; PGPASSWORD and ~/.pgpass serve); the database must be there. A
+// URL that cannot be meant is a journal.InputError, anything wrong with the file or the server an Error. No text of either
+// repeats a password.
 func Open(ctx context.Context, at string, o Options) (*DB, error) {
-	path, err := parse(at)
+	p, err := parse(at)
 	if err != nil {
 		return nil, err
 	}
-	if err := makeFile(path); err != nil {
-		return nil, err
-	}
-	named := path
-	if path, err = real(named); err != nil { // only now: before, there may be no file to resolve
-		return nil, &Error{Problem: fmt.Sprintf("open the journal %s", named), Hint: elsewhere, Err: err}
-	}
-	release, err := openLock(ctx, path)
+	return p.open(ctx, o)
+}
+
+// OpenReader opens the journal at the URL to be read: somebody else's file, a copy, one on a mount that cannot be written; of
+// PostgreSQL also a standby, or with the rights of a reader. It makes nothing beside a file and changes nothing in it.
+// What writes, and Lock, answers with an error that wraps ErrReadOnly. Errors are those of Open, but the mode of
+// a file does not matter: Check says whether what is told was told by us. An Error wraps fs.ErrNotExist where there is no file.
+//
+// A file that somebody goes on writing can be read all the while, but one that nobody had open when it was
+// opened here gives an error after somebody has written to it: then it must be opened again.
+func OpenReader(ctx context.Context, at string) (*DB, error) {
+	p, err := parse(at)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	db, err := sql.Open("sqlite", dsn(path))
+	return p.openReader(ctx)
+}
+
+// Exists tells whether there is a journal at the URL: a file, or tables of ours in the database; an error where that
+// cannot be said.
+func Exists(ctx context.Context, at string) (bool, error) {
+	p, err := parse(at)
 	if err != nil {
-		return nil, &Error{Problem: fmt.Sprintf("open the journal %s", path), Err: err}
+		return false, err
 	}
-	// One connection: SQLite has one writer, and a reader that waits for it in the same process gains nothing.
-	db.SetMaxOpenConns(1)
-	d := &DB{db: db, path: path, o: o}
-	if err := d.migrate(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	d.worn.Add(1) // the process before may have died between a wipe and this
-	d.scrub(ctx)
-	return d, nil
-}
-
-// parse gives the path of a URL. It never repeats a URL that may hold a password.
-func parse(at string) (string, error) {
-	const form = "--db sqlite:PATH"
-	scheme, rest, found := strings.Cut(at, ":")
-	switch {
-	case at == "":
-		return "", &journal.InputError{Problem: "no database is named", Hint: form}
-	case found && scheme == "sqlite" && strings.HasPrefix(rest, "//"):
-		return "", &journal.InputError{Problem: "a database sqlite: with //", Hint: form + ", such as sqlite:/var/lib/keyreeve/keyreeve.db"}
-	case found && scheme == "sqlite" && rest != "" && !strings.HasPrefix(rest, ":memory:"):
-		return rest, nil
-	case found && scheme == "sqlite":
-		return "", &journal.InputError{Problem: "the database sqlite: names no file", Hint: form}
-	case found && (scheme == "postgres" || scheme == "postgresql"):
-		return "", &journal.InputError{Problem: "this version has no PostgreSQL", Hint: form}
-	case found && strings.HasPrefix(rest, "//"):
-		return "", &journal.InputError{Problem: fmt.Sprintf("a database of the unknown kind %q", scheme), Hint: form}
-	default:
-		return "", &journal.InputError{Problem: fmt.Sprintf("%q is no URL of a database", at), Hint: "if it is a file: --db sqlite:" + at}
-	}
-}
-
-// dsn is the path as the driver takes it. These pragmas hold for one connection, and are given to each.
-func dsn(path string) string {
-	return location(path, url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_pragma": {
-		fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()), // first: the others may have to wait
-		"synchronous(FULL)", // an intent must be on disk before the call that it announces
-		"foreign_keys(1)",
-		"secure_delete(1)",      // what is wiped is overwritten
-		"recursive_triggers(1)", // a REPLACE fires the triggers that forbid a DELETE
-	}})
-}
-
-func location(path string, q url.Values) string {
-	slashed := filepath.ToSlash(path)
-	if !strings.HasPrefix(slashed, "/") {
-		slashed = "/" + slashed // C:/... of Windows
-	}
-	return "file://" + (&url.URL{Path: slashed}).EscapedPath() + "?" + q.Encode()
+	return p.exists(ctx)
 }
 
 // Close ends the use of the database. Locks of accounts stay until they are released.
-func (d *DB) Close() error {
-	err := d.db.Close()
-	if d.view != nil {
-		err = errors.Join(err, d.view.close())
-	}
-	return err
-}
+func (d *DB) Close() error { return errors.Join(d.db.Close(), d.e.close()) }
 
-// Path is the file of the database, from the root and without symbolic links.
+// Name is what messages call the database: its Path, or the URL without its password.
+func (d *DB) Name() string { return d.name }
+
+// Path is the file of the database, from the root and without symbolic links; empty where it is no file.
 func (d *DB) Path() string { return d.path }
+
+// Schema is the version of the tables when the database was opened, -1 for one that was empty, and as it is now.
+func (d *DB) Schema() (was, now int64) { return d.was, newest() }
 
 func (d *DB) told(point string) {
 	if d.o.OnWrite != nil {
@@ -170,28 +158,27 @@ func (d *DB) told(point string) {
 
 // read runs do on one state of the database.
 func (d *DB) read(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := d.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // deferred: it takes no lock from writers
-	if err != nil {
-		return fmt.Errorf("read the journal %s: %w", d.path, err)
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
-	err = do(tx)
-	if moved := d.view.moved(); moved != nil { // then what was read is worth nothing
-		return moved
-	}
-	if err != nil {
-		var input *journal.InputError
-		if errors.As(err, &input) {
-			return err // about what was asked for, not about the journal
-		}
-		return fmt.Errorf("read the journal %s: %w", d.path, err)
-	}
-	return nil
+	return d.reading(d.e.read(ctx, do))
 }
 
-// write runs do in a transaction. what names it for OnWrite: the kind of its entry, or what it saves.
-func (d *DB) write(ctx context.Context, what string, do func(ctx context.Context, tx *sql.Tx) error) error {
-	if d.view != nil {
+// reading says what was being done when an error came up that does not say so itself.
+func (d *DB) reading(err error) error {
+	var input *journal.InputError
+	var ours *Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &input), errors.As(err, &ours):
+		return err // about what was asked for, or said already
+	default:
+		return fmt.Errorf("read the journal %s: %w", d.name, err)
+	}
+}
+
+// write runs do in a transaction, and again where nothing of it was committed: so do begins anew each time. what names
+// it for OnWrite: the kind of its entry, or what it saves.
+func (d *DB) write(ctx context.Context, what string, do func(ctx context.Context, tx *sql.Tx) error, by proof) error {
+	if d.still {
 		return d.onlyRead()
 	}
 	if err := ctx.Err(); err != nil {
@@ -201,21 +188,19 @@ func (d *DB) write(ctx context.Context, what string, do func(ctx context.Context
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
 	d.told("before " + what)
-	tx, err := d.db.BeginTx(ctx, nil)
+	err := d.e.write(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
+		if err := do(ctx, tx); err != nil {
+			return err
+		}
+		if d.o.amid != nil {
+			d.o.amid(what)
+		}
+		return nil
+	}, by)
 	if err != nil {
-		return fmt.Errorf("write the journal %s: %w", d.path, err)
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after a commit
-	if err := do(ctx, tx); err != nil {
 		return err
 	}
-	if d.o.amid != nil {
-		d.o.amid(what)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("write the journal %s: %w", d.path, err)
-	}
 	d.told("after " + what)
-	d.scrub(ctx)
+	d.e.scrub(ctx, &d.worn)
 	return nil
 }

@@ -12,11 +12,17 @@ import (
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/store"
 	"github.com/keyreeve/keyreeve/internal/store/storetest"
+	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
 
 func open(t *testing.T, path string) *store.DB {
 	t.Helper()
-	d, err := store.Open(t.Context(), "sqlite:"+path, store.Options{})
+	return openAt(t, "sqlite:"+path)
+}
+
+func openAt(t *testing.T, url string) *store.DB {
+	t.Helper()
+	d, err := store.Open(t.Context(), url, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +39,7 @@ func TestStore_isWhatTheSuiteDefines(t *testing.T) {
 }
 
 func TestStore_isWhatTheSuiteDefinesAcrossProcesses(t *testing.T) {
-	storetest.Processes(t, func(t *testing.T) string { return "sqlite:" + t.TempDir() + "/journal.db" })
+	storetest.Processes(t, func(t testing.TB) string { return "sqlite:" + t.TempDir() + "/journal.db" })
 }
 
 // envAmid makes the test binary the process that dies with a write half made, envRead one that reads and checks.
@@ -192,4 +198,12 @@ func TestSave_holdsRowAndEventsOrNeitherWhenTheProcessWasKilledInItsMidst(t *tes
 	if err := d.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestPostgres_isWhatTheSuiteDefines(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) *store.DB { return openAt(t, postgres.URL(t)) })
+}
+
+func TestPostgres_isWhatTheSuiteDefinesAcrossProcesses(t *testing.T) {
+	storetest.Processes(t, postgres.URL)
 }

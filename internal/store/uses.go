@@ -42,7 +42,7 @@ func (l *Ledger) RecordUse(ctx context.Context, account, keyID string, use fact.
 			ON CONFLICT (account, key_id, used_at) DO NOTHING`,
 			account, keyID, used, clean(use.Service), clean(use.Region), journal.Stamp(seen))
 		return err
-	})
+	}, leaves(`SELECT 1 FROM key_uses WHERE account = $1 AND key_id = $2 AND used_at = $3`, account, keyID, used))
 	if err != nil {
 		return fmt.Errorf("record a use of key %q: %w", keyID, err)
 	}

@@ -34,8 +34,11 @@ func (d *DB) Begin(ctx context.Context, run journal.Run) error {
 			return fmt.Errorf("begin run %s: %w", r.ID, err)
 		}
 		return nil
-	})
+	}, leaves(`SELECT 1 FROM runs WHERE id = $1`, r.ID)) // it was new within the transaction
 }
+
+// leaves is the proof of a write that leaves such a row.
+func leaves(query string, args ...any) proof { return func() (string, []any) { return query, args } }
 
 func insertRun(ctx context.Context, tx *sql.Tx, r *journal.Run, data json.RawMessage) error {
 	seq, hash, err := head(ctx, tx)
@@ -170,7 +173,7 @@ func (d *DB) Append(ctx context.Context, e journal.Entry) (journal.Entry, error)
 			_, err = tx.ExecContext(ctx, `UPDATE runs SET ended_at = $1 WHERE id = $2`, journal.Stamp(e.At), e.Run)
 		}
 		return err
-	})
+	}, func() (string, []any) { return `SELECT 1 FROM entries WHERE hash = $1`, []any{e.Hash} })
 	if err != nil {
 		return journal.Entry{}, err
 	}

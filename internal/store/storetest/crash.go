@@ -12,11 +12,11 @@ import (
 )
 
 // Processes runs the part of the suite that needs several processes, in a package whose TestMain is Main. url
-// gives that of a store that does not exist yet.
-func Processes(t *testing.T, url func(t *testing.T) string) {
+// gives that of a new store each time, of which nothing is there yet.
+func Processes(t *testing.T, url func(t testing.TB) string) {
 	for _, test := range []struct {
 		name string
-		run  func(t *testing.T, url string)
+		run  func(t *testing.T, url func(t testing.TB) string)
 	}{
 		{"two processes that find it new both succeed", twoAtOnce},
 		{"a process that dies between writes leaves what was written", diesBetween},
@@ -25,7 +25,7 @@ func Processes(t *testing.T, url func(t *testing.T) string) {
 		{"two processes share rotations, and each edge is taken once", racersShareRotations},
 		{"a process that dies while it saves a rotation leaves row and events together", diesAmidSave},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, url(t)) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, url) })
 	}
 }
 
@@ -46,7 +46,8 @@ func shut(t *testing.T, d *store.DB) {
 }
 
 // twoAtOnce also shows that two writers make one chain.
-func twoAtOnce(t *testing.T, url string) {
+func twoAtOnce(t *testing.T, fresh func(t testing.TB) string) {
+	url := fresh(t)
 	const count = 200
 	one, two := launch(t, url, fmt.Sprintf("append one %d", count)), launch(t, url, fmt.Sprintf("append two %d", count))
 	one.goOn(t)
@@ -65,7 +66,7 @@ func twoAtOnce(t *testing.T, url string) {
 	shut(t, d)
 }
 
-func diesBetween(t *testing.T, base string) {
+func diesBetween(t *testing.T, fresh func(t testing.TB) string) {
 	for i, kind := range points {
 		for _, when := range []string{"before", "after"} {
 			want := i
@@ -73,7 +74,7 @@ func diesBetween(t *testing.T, base string) {
 				want++
 			}
 			at := fmt.Sprintf("%s %s", when, kind)
-			url := base + "-" + strings.ReplaceAll(at, " ", "-")
+			url := fresh(t)
 			p := launch(t, url, "die "+at)
 			p.goOn(t)
 			if _, err := p.end(); err == nil || strings.Contains(err.Error(), "it did not die") {
@@ -115,9 +116,9 @@ func goesOn(t *testing.T, d *store.DB, at string, entries int) {
 	}
 }
 
-func diesAnywhere(t *testing.T, base string) {
+func diesAnywhere(t *testing.T, fresh func(t testing.TB) string) {
 	for i := range 20 {
-		url := fmt.Sprintf("%s-%d", base, i)
+		url := fresh(t)
 		p := launch(t, url, "append run 1000000")
 		p.goOn(t)
 		for range 1 + i*i/4 {
@@ -141,7 +142,8 @@ func diesAnywhere(t *testing.T, base string) {
 	}
 }
 
-func lockDies(t *testing.T, url string) {
+func lockDies(t *testing.T, fresh func(t testing.TB) string) {
+	url := fresh(t)
 	p := launch(t, url, "hold "+Account+" run-1")
 	p.goOn(t)
 	p.expect(t, "held")

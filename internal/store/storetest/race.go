@@ -83,7 +83,8 @@ func beginAll(ctx context.Context, l *store.Ledger, racer string, count int) err
 }
 
 // racersShareRotations has two processes begin and then move the same 500 rotations.
-func racersShareRotations(t *testing.T, url string) {
+func racersShareRotations(t *testing.T, fresh func(t testing.TB) string) {
+	url := fresh(t)
 	const count = 500
 	both := func(one, two string) (a, b string) {
 		t.Helper()
@@ -144,9 +145,9 @@ func dieRotating(ctx context.Context, l *store.Ledger) error {
 }
 
 // diesAmidSave kills the process before and after a write of the ledger: row and events are both there, or neither.
-func diesAmidSave(t *testing.T, base string) {
+func diesAmidSave(t *testing.T, fresh func(t testing.TB) string) {
 	for version, at := range []string{"before begin", "before save", "after save"} {
-		url := fmt.Sprintf("%s-%d", base, version)
+		url := fresh(t)
 		p := launch(t, url, "rotate-die "+at)
 		p.goOn(t)
 		if _, err := p.end(); err == nil {

@@ -1,7 +1,7 @@
 // Package storetest is the definition of the store: what every database that keeps the journal must do.
 //
-// Run is the part within one process, Processes the part that starts others and kills them. SQLite runs both
-// always; another database runs the same two. It knows nothing of SQL: what a database adds of its own, its
+// Run is the part within one process, Processes the part that starts others and kills them. SQLite and PostgreSQL run
+// the same two. It knows nothing of SQL: what a database adds of its own, its
 // own tests show.
 package storetest
 
@@ -53,6 +53,15 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"knows in the book what rotations did", rotationsInTheBook},
 		{"remembers uses of keys", remembersUses},
 		{"keeps requests and who decided", keepsRequests},
+		{"keeps when verdicts opened and closed", keepsHistory},
+		{"records an observation once", recordsOnce},
+		{"keeps open what could not be judged", keepsUnseen},
+		{"closes what was open in accounts that leave", accountsLeave},
+		{"lists the history by any filter", listsHistory},
+		{"knows the keys of open verdicts", knowsKeys},
+		{"draws trends", drawsTrends},
+		{"forgets what is too old", prunes},
+		{"lets many observe at once", manyObservers},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := open(t)

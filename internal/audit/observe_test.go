@@ -1,0 +1,168 @@
+package audit_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/audit"
+	"github.com/keyreeve/keyreeve/internal/collect"
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/fakeaws"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
+	"github.com/keyreeve/keyreeve/internal/rule"
+)
+
+// The life of an account, read again and again: what is found is what was done to it.
+func TestObserve_tellsHistoryWhatHappenedInTheAccount(t *testing.T) {
+	cloud := fakeaws.New(judgedAt)
+	acc := cloud.AddAccount(fact.Account{ID: "111122223333"})
+	old := judgedAt.AddDate(0, 0, -200)
+	for _, name := range []string{"fixed", "gone", "stays"} {
+		must(t, acc.AddUser(fakeaws.User{Name: name, Created: old, Keys: []fakeaws.Key{{Created: old.Add(time.Hour), LastUsed: judgedAt.Add(-time.Hour)}}}))
+	}
+	r := cloudReader(t, cloud)
+	open := map[string]history.Entry{}
+	var last time.Time
+	cycle := func() history.Changes {
+		s, err := collect.Report(t.Context(), r, collect.Options{Now: cloud.Now})
+		must(t, err)
+		opt := options(t)
+		opt.AsOf = cloud.Now()
+		o, err := audit.Observe(s, opt)
+		must(t, err)
+		var before []history.Entry
+		for _, e := range open {
+			before = append(before, e)
+		}
+		c := history.Compare(before, last, o)
+		for _, e := range c.Opened {
+			open[e.ID] = e
+		}
+		for _, e := range c.Closed {
+			delete(open, e.ID)
+		}
+		last = o.At
+		return c
+	}
+	first := cycle()
+	rules := len(first.Opened) / 3
+	if rules == 0 || len(first.Opened)%3 != 0 {
+		t.Fatalf("opened %+v", first.Opened)
+	}
+	cloud.SetNow(cloud.Now().Add(12 * time.Hour))
+	if c := cycle(); !c.Empty() {
+		t.Errorf("nothing happened: %+v", c)
+	}
+	for _, u := range acc.Users() {
+		if u.Name == "fixed" {
+			must(t, acc.SetActive("fixed", u.Keys[0].ID, false))
+		}
+	}
+	must(t, acc.DeleteUser("gone"))
+	cloud.SetNow(cloud.Now().Add(12 * time.Hour))
+	c := cycle()
+	why := map[string]int{}
+	for _, e := range c.Closed {
+		why[e.User+" "+string(e.Why)]++
+	}
+	if len(c.Closed) != 2*rules || why["fixed fixed"] != rules || why["gone user-gone"] != rules {
+		t.Errorf("closed %v", why)
+	}
+	if len(open) != rules+1 || len(c.Opened) != 1 || c.Opened[0].Rule != "inactive-key" {
+		t.Errorf("%d open, want %d and that an old key is left behind inactive; opened %+v", len(open), rules, c.Opened)
+	}
+}
+
+func TestLive_doesNotReadAgainTheKeysThatAreKnown(t *testing.T) {
+	cloud := stamped(t, 40, 10)
+	r := cloudReader(t, cloud)
+	how := liveOptions(cloud, fact.Report, true)
+	first, err := audit.Live(t.Context(), r, how, options(t))
+	must(t, err)
+	ids := map[string]string{}
+	for v := range first.Verdicts {
+		if v.Key != nil {
+			ids[v.User+v.Key.Created.String()] = v.Key.ID
+		}
+	}
+	if len(ids) != 10 {
+		t.Fatalf("%d keys are known", len(ids))
+	}
+	how.Known = func(user string, created fact.Time) string { return ids[user+created.String()] }
+	for _, c := range []struct {
+		forget string
+		reads  int
+	}{{"nobody", 0}, {"user-0003", 1}} {
+		for k := range ids {
+			if strings.HasPrefix(k, c.forget) {
+				delete(ids, k)
+			}
+		}
+		cloud.ResetCalls()
+		again, err := audit.Live(t.Context(), r, how, options(t))
+		must(t, err)
+		if got, want := spelled(again), spelled(first); !slices.Equal(got, want) {
+			t.Errorf("forgetting %s: found %v, want %v", c.forget, got, want)
+		}
+		reads := 0
+		for _, call := range cloud.Calls() {
+			if call.Action == "iam:ListAccessKeys" {
+				reads++
+			}
+		}
+		if reads != c.reads {
+			t.Errorf("forgetting %s: %d users were read again, want %d", c.forget, reads, c.reads)
+		}
+	}
+}
+
+func TestTerms_differWithWhatARuleAsksAndNotWithItsWords(t *testing.T) {
+	rs, err := rule.Builtin("default")
+	must(t, err)
+	terms := audit.Terms(rs)
+	if len(terms) != len(rs.Rules) {
+		t.Fatalf("%d terms of %d rules", len(terms), len(rs.Rules))
+	}
+	i := slices.IndexFunc(rs.Rules, func(r rule.Rule) bool { return r.ID == "key-age-90" })
+	r := rs.Rules[i]
+	r.Title, r.Severity, r.ID = "other words", "low", "other-id"
+	if r.Terms() != terms["key-age-90"] {
+		t.Error("the words are part of the terms")
+	}
+	longer := r
+	longer.Params.MaxAge++
+	scoped := r
+	scoped.Scope = &rule.Scope{Users: []string{"ci-*"}}
+	other := scoped
+	other.Scope = &rule.Scope{Users: []string{"ci-?"}}
+	seen := map[string]bool{}
+	for _, r := range []rule.Rule{r, longer, scoped, other} {
+		seen[r.Terms()] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d different terms, want 4", len(seen))
+	}
+}
+
+func TestTerms_ofACustomRuleAreItsExpressions(t *testing.T) {
+	terms := func(fail string) string {
+		rs, err := rule.Load("r.yaml", []byte("name: mine\nrules:\n  - id: x\n    kind: custom\n    subject: key\n    severity: low\n    title: t\n    message: m\n    fail: "+fail+"\n"))
+		must(t, err)
+		return rs.Rules[0].Terms()
+	}
+	if a, b := terms(`key.age > duration("720h")`), terms(`key.age > duration("721h")`); a == b {
+		t.Errorf("both %s", a)
+	}
+}
+
+// spelled is every verdict with all that it says.
+func spelled(a *finding.Audit) []string {
+	var out []string
+	for v := range a.Verdicts {
+		out = append(out, spell(v))
+	}
+	return out
+}

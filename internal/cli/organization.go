@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyreeve/keyreeve/internal/audit"
+	"github.com/keyreeve/keyreeve/internal/awsiam"
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/rule"
+	"github.com/keyreeve/keyreeve/internal/spool"
+)
+
+const (
+	// accountsAtOnce is how many accounts of an organisation are read at once where --concurrency does not say.
+	accountsAtOnce = 32
+	// callsInAccount bounds the calls under way in one account of an organisation.
+	callsInAccount = 8
+)
+
+// orgFlags say which accounts of an organisation are read, and by which role.
+type orgFlags struct {
+	org        bool
+	accounts   []string
+	exclude    []string
+	units      []string
+	role       string
+	externalID string
+	session    string
+}
+
+func (f *orgFlags) register(c *cobra.Command) {
+	fs := c.Flags()
+	fs.BoolVar(&f.org, "org", false, "every account of the organisation; the credentials are those of its management account or a delegated administrator")
+	fs.StringSliceVar(&f.accounts, "accounts", nil, "only these accounts of the organisation, by `ID`")
+	fs.StringSliceVar(&f.exclude, "exclude-accounts", nil, "all accounts but these, by `ID`")
+	fs.StringSliceVar(&f.units, "ou", nil, "only the accounts of the organisational unit, by `PATH` (Root/Workloads) or id, and below it")
+	fs.StringVar(&f.role, "org-role", awsiam.DefaultRole, "`ROLE` to assume in each account, with its path where it has one; keyreeve org setup makes it")
+	fs.StringVar(&f.externalID, "external-id", "", "`ID` that the role asks for")
+	fs.StringVar(&f.session, "session-name", "keyreeve", "`NAME` of the role's sessions, as the accounts' logs show it")
+}
+
+// check finds flags of the organisation without --org, and accounts that are none.
+func (f *orgFlags) check(c *cobra.Command) error {
+	var errs []error
+	if !f.org {
+		for _, name := range []string{"accounts", "exclude-accounts", "ou", "org-role", "external-id", "session-name", "resume"} {
+			if flag := c.Flags().Lookup(name); flag != nil && flag.Changed {
+				errs = append(errs, misuse("add --org, or leave it out", "--%s is about an organisation", name))
+			}
+		}
+	}
+	for _, list := range [][]string{f.accounts, f.exclude} {
+		for _, id := range list {
+			if len(id) != 12 || strings.Trim(id, "0123456789") != "" {
+				errs = append(errs, misuse("an account id has twelve digits", "%q is no account id", id))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// organization is an organisation that is about to be read.
+type organization struct {
+	id      string
+	members *awsiam.Members
+	open    awsiam.MemberSettings
+	chosen  []fact.Member // that are to be read
+	notes   []string      // of accounts that are left out
+}
+
+// openOrganization reads which accounts there are, and chooses among them. rs tells what the rules ask of them.
+func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Settings, rs *rule.Ruleset) (*organization, error) {
+	set.Concurrency = min(set.Concurrency, callsInAccount)
+	reader, err := awsiam.OpenOrganization(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	org, err := reader.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &organization{id: org.ID, open: awsiam.MemberSettings{Role: f.role, ExternalID: f.externalID, SessionName: f.session}}
+	if err := reader.Place(ctx, &org); err != nil {
+		if len(f.units) > 0 || ctx.Err() != nil {
+			return nil, err
+		}
+		o.notes = append(o.notes, "organisational units were not read: "+err.Error())
+	}
+	if err := o.choose(&org, f); err != nil {
+		return nil, err
+	}
+	if rs != nil && rs.AsksAccountTags() {
+		if err := o.readTags(ctx, reader, set.Concurrency); err != nil {
+			return nil, err
+		}
+	}
+	if o.members, err = awsiam.OpenMembers(ctx, set); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *organization) close() { o.members.Close() }
+
+// choose keeps the accounts that the flags mean and that can be read.
+func (o *organization) choose(org *fact.Organization, f *orgFlags) error {
+	var errs []error
+	for _, id := range append(slices.Clone(f.accounts), f.exclude...) {
+		if _, ok := org.Member(id); !ok {
+			errs = append(errs, misuse("keyreeve org accounts lists them", "account %s is not in organisation %s", id, org.ID))
+		}
+	}
+	for _, ou := range f.units {
+		if _, ok := org.Unit(ou); !ok {
+			errs = append(errs, misuse("keyreeve org accounts tells where each account stands", "organisation %s has no unit %q", org.ID, ou))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return asMisuse(err)
+	}
+	var closed []string
+	for _, m := range org.Members {
+		switch {
+		case len(f.accounts) > 0 && !slices.Contains(f.accounts, m.ID), slices.Contains(f.exclude, m.ID),
+			len(f.units) > 0 && !slices.ContainsFunc(f.units, m.Under):
+		case !m.State.Readable():
+			closed = append(closed, fmt.Sprintf("%s (%s)", m.ID, strings.ToLower(strings.ReplaceAll(string(m.State), "_", " "))))
+		default:
+			o.chosen = append(o.chosen, m)
+		}
+	}
+	if n := len(closed); n > 0 {
+		o.notes = append(o.notes, fmt.Sprintf("%s left out, for nobody can read them: %s", countAccounts(n), firstFew(closed)))
+	}
+	if len(o.chosen) == 0 {
+		return misuse("keyreeve org accounts lists them", "no account of organisation %s is left to read", org.ID)
+	}
+	return nil
+}
+
+func countAccounts(n int) string {
+	if n == 1 {
+		return "1 account"
+	}
+	return fmt.Sprintf("%d accounts", n)
+}
+
+func firstFew(list []string) string {
+	const most = 5
+	if len(list) <= most {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+}
+
+// readTags reads the tags of the chosen accounts, one call each.
+func (o *organization) readTags(ctx context.Context, r *awsiam.Organization, atOnce int) error {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i := range o.chosen {
+		g.Go(func() error {
+			tags, err := r.AccountTags(ctx, o.chosen[i].ID)
+			if tags == nil {
+				tags = map[string]string{} // read, and none
+			}
+			o.chosen[i].Tags = tags
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// audited are the chosen accounts as audit reads them.
+func (o *organization) audited() []audit.Member {
+	out := make([]audit.Member, len(o.chosen))
+	for i, m := range o.chosen {
+		out[i] = audit.Member{Account: m.Account, Open: func(ctx context.Context) (audit.Reader, func(), error) {
+			r, err := o.members.Open(ctx, m.Account, o.open)
+			if err != nil {
+				return nil, nil, err
+			}
+			return r, func() {}, nil
+		}}
+	}
+	return out
+}
+
+// auditOrganization reads and judges the accounts of an organisation.
+func (a *app) auditOrganization(ctx context.Context, p *auditPlan, bar *progress) (*finding.Audit, error) {
+	o, err := a.openOrganization(ctx, &p.org, a.settings(p.how.Concurrency, p.rate), p.opt.Ruleset)
+	if err != nil {
+		return nil, err
+	}
+	defer o.close()
+	how := audit.OrganizationOptions{LiveOptions: p.how, Accounts: p.how.Concurrency}
+	how.Concurrency = min(how.Concurrency, callsInAccount)
+	how.Progress = bar.show
+	kept := a.spool(o, p)
+	if kept != nil {
+		how.Spool = kept
+		if p.opt.AsOf.IsZero() {
+			p.opt.AsOf = kept.Run().StartedAt
+		}
+	}
+	result, err := audit.Organization(ctx, o.audited(), how, p.opt)
+	if ctx.Err() != nil {
+		hint := ""
+		if kept != nil {
+			hint = "; --resume goes on with the others"
+		}
+		return nil, &interrupted{"reading " + bar.said() + " accounts" + hint}
+	}
+	if err != nil {
+		return nil, err
+	}
+	result.Notes = append(o.notes, result.Notes...)
+	if kept != nil {
+		if err := kept.Done(); err != nil {
+			a.log().Warn("remove what was read", "error", err)
+		}
+	}
+	return result, nil
+}
+
+// spool is where what is read is kept until the run is done: that of the run to take up again, or a new one; nil where nothing
+// can be kept.
+func (a *app) spool(o *organization, p *auditPlan) *spool.Spool {
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil
+	}
+	dir = filepath.Join(dir, "reading")
+	now := a.sys.Now().UTC().Truncate(time.Second)
+	run := spool.Run{Organization: o.id, Evidence: p.how.Evidence, Confirmed: p.how.Confirm, StartedAt: now}
+	if p.resume {
+		if s := spool.Resume(dir, run, now); s != nil {
+			a.say("going on with the audit that began at %s: %s read already", s.Run().StartedAt.Format(time.RFC3339), countAccounts(len(s.Accounts())))
+			return s
+		}
+		a.say("no audit of organisation %s was broken off in the last day; starting anew", o.id)
+	}
+	s, err := spool.Begin(dir, run)
+	if err != nil {
+		a.log().Warn("what is read cannot be kept for --resume", "error", err)
+		return nil
+	}
+	return s
+}

@@ -1,0 +1,175 @@
+package spool_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/spool"
+)
+
+var began = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
+
+func run(at time.Time) spool.Run {
+	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirmed: true, StartedAt: at}
+}
+
+func begin(t *testing.T, dir string, r spool.Run) *spool.Spool {
+	t.Helper()
+	s, err := spool.Begin(dir, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func anyTime(t *rapid.T) fact.Time {
+	switch rapid.IntRange(0, 2).Draw(t, "kind of time") {
+	case 0:
+		return fact.Time{}
+	case 1:
+		return fact.Never()
+	default:
+		return fact.AtUnix(rapid.Int64Range(0, 4e9).Draw(t, "second"), rapid.Int32Range(0, 999999999).Draw(t, "ns"))
+	}
+}
+
+func anySnapshot(t *rapid.T) *fact.Snapshot {
+	text, yes := rapid.String(), rapid.Bool()
+	answer := rapid.SampledFrom([]fact.Answer{fact.Unknown, fact.No, fact.Yes})
+	tags := rapid.MapOfN(text, text, 1, 3)
+	s := &fact.Snapshot{
+		Account: fact.Account{ID: "111122223333", Partition: "aws", Name: text.Draw(t, "name"), OU: text.Draw(t, "ou"), Tags: tags.Draw(t, "account tags")},
+		Evidence: fact.Evidence{
+			Source: fact.Live, Path: text.Draw(t, "path"), GeneratedAt: anyTime(t), ReadAt: anyTime(t), Newest: anyTime(t),
+		},
+		UsersRead: yes.Draw(t, "users read"), QuarantineRead: yes.Draw(t, "quarantine read"),
+		Gaps:  []fact.Gap{{Account: "111122223333", Reading: "ListUsers", Subject: text.Draw(t, "subject"), Why: text.Draw(t, "why"), Denied: yes.Draw(t, "denied")}},
+		Gone:  []string{text.Draw(t, "gone")},
+		Users: []fact.User{},
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "users") {
+		u := fact.User{
+			Name: text.Draw(t, "user"), ARN: text.Draw(t, "arn"), Path: text.Draw(t, "user path"), ID: text.Draw(t, "user id"), Root: yes.Draw(t, "root"),
+			Created: anyTime(t), Password: answer.Draw(t, "password"), PasswordLastUsed: anyTime(t), MFA: answer.Draw(t, "mfa"),
+			KeysRead: yes.Draw(t, "keys read"), KeysPresent: answer.Draw(t, "present"), Quarantine: answer.Draw(t, "quarantine"),
+			Policies: []string{text.Draw(t, "policy")}, Tags: tags.Draw(t, "tags"), TagsRead: yes.Draw(t, "tags read"),
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "keys") {
+			u.Keys = append(u.Keys, fact.Key{
+				ID: text.Draw(t, "key"), Slot: rapid.IntRange(0, 2).Draw(t, "slot"), Active: yes.Draw(t, "active"), Created: anyTime(t),
+				LastUsed: fact.Use{At: anyTime(t), Region: text.Draw(t, "region"), Service: text.Draw(t, "service")},
+			})
+		}
+		s.Users = append(s.Users, u)
+	}
+	return s
+}
+
+func TestSpool_givesBackWhatItWasGiven(t *testing.T) {
+	s := begin(t, t.TempDir(), run(began))
+	rapid.Check(t, func(t *rapid.T) {
+		want := anySnapshot(t)
+		if err := s.Save(want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Load(want.Account.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(fact.Time{})); diff != "" {
+			t.Errorf("-saved +loaded:\n%s", diff)
+		}
+	})
+}
+
+func TestSpool_anAccountThatIsNotThereIsNone(t *testing.T) {
+	s := begin(t, t.TempDir(), run(began))
+	if got, err := s.Load("111122223333"); got != nil || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestSpool_tornAndForeignFilesAreNotRead(t *testing.T) {
+	dir := t.TempDir()
+	s := begin(t, dir, run(began))
+	if err := s.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "run-*", "111122223333.json.gz"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	whole, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(filepath.Dir(files[0]), "444455556666.json.gz")
+	if err := os.WriteFile(other, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Load("444455556666"); got != nil || err == nil {
+		t.Errorf("the file of another account: %v, %v", got, err)
+	}
+	for n := range whole {
+		if err := os.WriteFile(files[0], whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Load("111122223333"); got != nil || err == nil {
+			t.Errorf("%d bytes of %d: %v, %v", n, len(whole), got, err)
+		}
+	}
+	info, err := os.Stat(files[0])
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
+	dir := t.TempDir()
+	if s := spool.Resume(dir, run(began), began); s != nil {
+		t.Errorf("a run out of nothing: %+v", s.Run())
+	}
+	begin(t, dir, run(began))
+	newest := begin(t, dir, run(began.Add(time.Minute)))
+	other := run(began.Add(time.Hour))
+	other.Organization = "o-other"
+	begin(t, dir, other)
+	if err := newest.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, now := range []time.Time{began.Add(2 * time.Hour), began.Add(time.Minute + spool.Keep)} {
+		got := spool.Resume(dir, run(now), now)
+		if got == nil || !got.Run().StartedAt.Equal(began.Add(time.Minute)) {
+			t.Fatalf("at %v: %+v", now, got)
+		}
+		if accounts := got.Accounts(); !cmp.Equal(accounts, []string{"111122223333"}) {
+			t.Errorf("accounts %v", accounts)
+		}
+	}
+	if got := spool.Resume(dir, run(began), began.Add(time.Minute+spool.Keep+time.Second)); got != nil {
+		t.Errorf("a run that is too old: %+v", got.Run())
+	}
+	if err := newest.Done(); err != nil {
+		t.Fatal(err)
+	}
+	if got := spool.Resume(dir, run(began), began.Add(time.Hour)); got == nil || !got.Run().StartedAt.Equal(began) {
+		t.Errorf("after the newest was done: %+v", got)
+	}
+}
+
+func TestBegin_removesRunsThatAreTooOld(t *testing.T) {
+	dir := t.TempDir()
+	begin(t, dir, run(began))
+	begin(t, dir, run(began.Add(spool.Keep)))
+	begin(t, dir, run(began.Add(spool.Keep+time.Second)))
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 2 {
+		t.Errorf("%v, %v: want the two younger", left, err)
+	}
+}

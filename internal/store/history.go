@@ -1,0 +1,347 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
+	"github.com/keyreeve/keyreeve/internal/journal"
+)
+
+// ErrOlder says that the account was judged since at a later instant: what is older is not recorded.
+var ErrOlder = errors.New("the account was judged since")
+
+// Observe records what was judged of an account, and says what that changed. The same observation again changes nothing; an older
+// one is ErrOlder. An account that was gone is back.
+func (d *DB) Observe(ctx context.Context, o *history.Observation) (history.Changes, error) {
+	if !journal.IsAccount(o.Account.ID) || o.At.IsZero() {
+		return history.Changes{}, fmt.Errorf("record what was judged of account %q at %v: incomplete", o.Account.ID, o.At)
+	}
+	var c history.Changes
+	err := d.write(ctx, "observe", func(ctx context.Context, tx *sql.Tx) error {
+		c = history.Changes{}
+		last, unread, err := takeAccount(ctx, tx, &o.Account, o.At)
+		if err != nil {
+			return err
+		}
+		at := *o
+		at.At = o.At.UTC().Truncate(time.Microsecond)
+		switch {
+		case at.At.Before(last):
+			return ErrOlder
+		case at.At.Equal(last):
+			return nil
+		}
+		open, err := verdictRows(ctx, tx, selectVerdicts+`WHERE account = $1 AND closed_at IS NULL`, o.Account.ID)
+		if err != nil {
+			return err
+		}
+		c = history.Compare(open, last, &at)
+		if err := writeChanges(ctx, tx, &c, last); err != nil {
+			return err
+		}
+		return writeAccount(ctx, tx, &at, unread)
+	}, leaves(`SELECT 1 FROM accounts WHERE id = $1 AND judged_at = $2`, o.Account.ID, journal.Stamp(o.At)))
+	if err != nil {
+		return history.Changes{}, fmt.Errorf("record what was judged of account %s: %w", o.Account.ID, err)
+	}
+	return c, nil
+}
+
+// takeAccount makes the row of the account if there is none, and locks it: until the transaction ends, nobody else judges the
+// account. It tells when the account was last judged and since when its users could not be read; zero for never.
+func takeAccount(ctx context.Context, tx *sql.Tx, a *fact.Account, at time.Time) (last, unread time.Time, err error) {
+	var judged string
+	var since sql.NullString
+	err = tx.QueryRowContext(ctx, `
+		INSERT INTO accounts (id, aws_partition, name, ou, first_at, judged_at, source, ruleset, complete, gaps,
+			users, keys, active_keys, ages, failing, failing_keys, due, posted_at)
+		VALUES ($1, $2, '', '', $3, '', '', '', 0, '[]', 0, 0, 0, '{}', 0, 0, '[]', '')
+		ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING judged_at, unread_since`, a.ID, a.Partition, journal.Stamp(at)).Scan(&judged, &since)
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	var rd reading
+	last, unread = rd.at(judged), rd.at(since.String)
+	return last, unread, rd.err
+}
+
+func writeChanges(ctx context.Context, tx *sql.Tx, c *history.Changes, last time.Time) error {
+	for i := range c.Opened {
+		if err := insertVerdict(ctx, tx, &c.Opened[i]); err != nil {
+			return err
+		}
+	}
+	for i := range c.Closed {
+		e := &c.Closed[i]
+		_, err := tx.ExecContext(ctx, `UPDATE verdicts SET seen_at = $1, closed_at = $2, why = $3 WHERE id = $4 AND closed_at IS NULL`,
+			journal.Stamp(e.SeenAt), journal.Stamp(e.ClosedAt), string(e.Why), e.ID)
+		if err != nil {
+			return err
+		}
+	}
+	for i := range c.Changed {
+		e := &c.Changed[i]
+		_, err := tx.ExecContext(ctx, `UPDATE verdicts SET severity = $1, key_id = $2, terms = $3 WHERE id = $4 AND closed_at IS NULL`,
+			string(e.Severity), e.KeyID, e.Terms, e.ID)
+		if err != nil {
+			return err
+		}
+	}
+	for _, id := range c.Unseen {
+		if _, err := tx.ExecContext(ctx, `UPDATE verdicts SET seen_at = $1 WHERE id = $2 AND closed_at IS NULL`, journal.Stamp(last), id); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.Seen {
+		if _, err := tx.ExecContext(ctx, `UPDATE verdicts SET seen_at = NULL WHERE id = $1 AND closed_at IS NULL`, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertVerdict(ctx context.Context, tx *sql.Tx, e *history.Entry) error {
+	tags, err := tagsText(e.Tags)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO verdicts (id, opened_at, account, user_name, rule, kind, title, severity, remedy, message, key_id, key_created, since, tags, terms)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+		e.ID, journal.Stamp(e.OpenedAt), e.Account, clean(e.User), e.Rule, e.Kind, clean(e.Title), string(e.Severity), string(e.Remedy), clean(e.Message),
+		clean(e.KeyID), stampOrNull(e.KeyCreated), stampOrNull(e.Since), tags, e.Terms)
+	return err
+}
+
+// writeAccount writes how the account stands now, and the day's row.
+func writeAccount(ctx context.Context, tx *sql.Tx, o *history.Observation, unread time.Time) error {
+	failing, keys := 0, map[string]bool{}
+	for i := range o.Verdicts {
+		if v := &o.Verdicts[i]; v.Status == finding.Fail {
+			failing++
+			if v.Key != nil {
+				keys[fmt.Sprint(v.User, "/", v.Key.Created, "/", v.Key.Slot, v.Key.ID)] = true
+			}
+		}
+	}
+	switch {
+	case o.UsersRead:
+		unread = time.Time{}
+	case unread.IsZero():
+		unread = o.At
+	}
+	gaps, err := json.Marshal(gapTexts(o.Gaps))
+	if err != nil {
+		return err
+	}
+	tags, err := tagsText(o.Account.Tags)
+	if err != nil {
+		return err
+	}
+	ages, err := json.Marshal(o.Ages)
+	if err != nil {
+		return err
+	}
+	if len(o.Ages) == 0 {
+		ages = []byte("{}")
+	}
+	due, err := dueText(o.Due)
+	if err != nil {
+		return err
+	}
+	if !o.UsersRead { // what it counts is not the account: the numbers of before stay, and the day has none
+		_, err := tx.ExecContext(ctx, `
+			UPDATE accounts SET aws_partition = $1, name = $2, ou = $3, tags = $4, judged_at = $5, ruleset = $6, complete = 0, gaps = $7,
+				unread_since = $8, gone_at = NULL WHERE id = $9`,
+			o.Account.Partition, clean(o.Account.Name), clean(o.Account.OU), tags, journal.Stamp(o.At), o.Ruleset, clean(string(gaps)),
+			journal.Stamp(unread), o.Account.ID)
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		UPDATE accounts SET aws_partition = $1, name = $2, ou = $3, tags = $4, judged_at = $5, source = $6, made_at = $7, ruleset = $8, complete = $9,
+			gaps = $10, unread_since = NULL, users = $11, keys = $12, active_keys = $13, ages = $14, failing = $15, failing_keys = $16,
+			due = $17, gone_at = NULL WHERE id = $18`,
+		o.Account.Partition, clean(o.Account.Name), clean(o.Account.OU), tags, journal.Stamp(o.At), string(o.Evidence.Source),
+		stampOrNull(o.Evidence.MadeAt()), o.Ruleset, bit(o.Complete), clean(string(gaps)), o.Users, o.Keys, o.ActiveKeys, string(ages), failing, len(keys), due, o.Account.ID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO days (account, day, complete, users, keys, active_keys, ages, failing, failing_keys)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (account, day) DO UPDATE SET complete = excluded.complete, users = excluded.users, keys = excluded.keys,
+			active_keys = excluded.active_keys, ages = excluded.ages, failing = excluded.failing, failing_keys = excluded.failing_keys`,
+		o.Account.ID, o.At.Format(time.DateOnly), bit(o.Complete), o.Users, o.Keys, o.ActiveKeys, string(ages), failing, len(keys))
+	return err
+}
+
+// Leave closes everything that is open of accounts that are no more: not those named in there. It says what that changed, an
+// account each. Accounts that were never judged, and those that are gone already, are left alone.
+func (d *DB) Leave(ctx context.Context, there []string, at time.Time) ([]history.Changes, error) {
+	present := make(map[string]bool, len(there))
+	for _, id := range there {
+		present[id] = true
+	}
+	all, err := d.Accounts(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	var out []history.Changes
+	for i := range all {
+		if a := &all[i]; !present[a.Account.ID] && a.GoneAt.IsZero() {
+			c, err := d.leave(ctx, a.Account, at)
+			if err != nil {
+				return out, fmt.Errorf("record that account %s is gone: %w", a.Account.ID, err)
+			}
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+func (d *DB) leave(ctx context.Context, a fact.Account, at time.Time) (history.Changes, error) {
+	var c history.Changes
+	err := d.write(ctx, "leave", func(ctx context.Context, tx *sql.Tx) error {
+		last, _, err := takeAccount(ctx, tx, &a, at)
+		if err != nil {
+			return err
+		}
+		if at.Before(last) { // somebody read it meanwhile
+			return ErrOlder
+		}
+		open, err := verdictRows(ctx, tx, selectVerdicts+`WHERE account = $1 AND closed_at IS NULL`, a.ID)
+		if err != nil {
+			return err
+		}
+		c = history.Leave(open, a, last, at.UTC().Truncate(time.Microsecond))
+		if err := writeChanges(ctx, tx, &c, last); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE accounts SET gone_at = $1, failing = 0, failing_keys = 0, due = '[]' WHERE id = $2`, journal.Stamp(at), a.ID)
+		return err
+	}, leaves(`SELECT 1 FROM accounts WHERE id = $1 AND gone_at = $2`, a.ID, journal.Stamp(at)))
+	return c, err
+}
+
+// Prune forgets verdicts that closed before that instant, and days before it. Open verdicts stay however old they are.
+func (d *DB) Prune(ctx context.Context, closed, days time.Time) (verdicts, points int64, err error) {
+	err = d.write(ctx, "prune", func(ctx context.Context, tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `DELETE FROM verdicts WHERE closed_at IS NOT NULL AND closed_at < $1`, journal.Stamp(closed))
+		if err != nil {
+			return err
+		}
+		if verdicts, err = res.RowsAffected(); err != nil {
+			return err
+		}
+		if res, err = tx.ExecContext(ctx, `DELETE FROM days WHERE day < $1`, days.UTC().Format(time.DateOnly)); err != nil {
+			return err
+		}
+		points, err = res.RowsAffected()
+		return err
+	}, leaves(`SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM verdicts WHERE closed_at < $1) AND NOT EXISTS (SELECT 1 FROM days WHERE day < $2)`,
+		journal.Stamp(closed), days.UTC().Format(time.DateOnly)))
+	if err != nil {
+		return 0, 0, fmt.Errorf("forget what is too old: %w", err)
+	}
+	return verdicts, points, nil
+}
+
+// dueRow is a verdict in the column due: one that passes, and fails from an instant on.
+type dueRow struct {
+	ID         string            `json:"id"`
+	User       string            `json:"user"`
+	Rule       string            `json:"rule"`
+	Kind       string            `json:"kind"`
+	Title      string            `json:"title"`
+	Severity   string            `json:"severity"`
+	KeyID      string            `json:"key_id,omitempty"`
+	KeyCreated string            `json:"key_created,omitempty"`
+	Due        string            `json:"due"`
+	Tags       map[string]string `json:"tags,omitempty"`
+}
+
+func dueText(list []history.Due) (string, error) {
+	rows := make([]dueRow, 0, len(list))
+	for _, d := range list {
+		row := dueRow{d.ID, d.User, d.Rule, d.Kind, d.Title, string(d.Severity), d.KeyID, "", journal.Stamp(d.At), d.Tags}
+		if d.KeyCreated.Known() {
+			row.KeyCreated = journal.Stamp(d.KeyCreated.Time())
+		}
+		rows = append(rows, row)
+	}
+	text, err := json.Marshal(rows)
+	return clean(string(text)), err
+}
+
+func readDue(text string) ([]history.Due, error) {
+	var rows []dueRow
+	if err := journal.DecodeStrict([]byte(text), &rows); err != nil {
+		return nil, err
+	}
+	var out []history.Due
+	var rd reading
+	for _, r := range rows {
+		out = append(out, history.Due{
+			ID: r.ID, User: r.User, Rule: r.Rule, Kind: r.Kind, Title: r.Title, Severity: finding.Severity(r.Severity), KeyID: r.KeyID,
+			KeyCreated: fact.At(rd.at(r.KeyCreated)), At: rd.at(r.Due), Tags: r.Tags,
+		})
+	}
+	return out, rd.err
+}
+
+func tagsText(tags map[string]string) (sql.NullString, error) {
+	if tags == nil {
+		return sql.NullString{}, nil
+	}
+	text, err := json.Marshal(tags)
+	return sql.NullString{String: clean(string(text)), Valid: true}, err
+}
+
+func readTags(text sql.NullString) (map[string]string, error) {
+	if !text.Valid {
+		return nil, nil
+	}
+	var tags map[string]string
+	return tags, journal.DecodeStrict([]byte(text.String), &tags)
+}
+
+// gapRow is a gap in the column gaps.
+type gapRow struct {
+	Reading string `json:"reading"`
+	Subject string `json:"subject,omitempty"`
+	Why     string `json:"why"`
+	Denied  bool   `json:"denied,omitempty"`
+}
+
+// mostGaps bounds what is kept of the gaps of one account: five thousand users may be denied.
+const mostGaps = 100
+
+func gapTexts(gaps []fact.Gap) []gapRow {
+	out := make([]gapRow, 0, min(len(gaps), mostGaps))
+	for _, g := range gaps[:min(len(gaps), mostGaps)] {
+		out = append(out, gapRow{g.Reading, g.Subject, g.Why, g.Denied})
+	}
+	return out
+}
+
+// stampOrNull is null for what is no instant.
+func stampOrNull(t fact.Time) sql.NullString {
+	if !t.Known() {
+		return sql.NullString{}
+	}
+	return sql.NullString{String: journal.Stamp(t.Time()), Valid: true}
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

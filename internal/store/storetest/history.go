@@ -1,0 +1,370 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
+	"github.com/keyreeve/keyreeve/internal/store"
+)
+
+// judged is an account judged some hours after the first run, with failing verdicts of these users.
+func judged(account string, hours int, failing ...string) *history.Observation {
+	at := start.Add(time.Duration(hours) * time.Hour)
+	o := &history.Observation{
+		Account: fact.Account{ID: account, Partition: "aws", Name: "name of " + account, OU: "Root/Workloads"},
+		At:      at, Evidence: fact.Evidence{Source: fact.Report, GeneratedAt: fact.At(at.Add(-time.Hour))}, Ruleset: "default", Complete: true,
+		UsersRead: true, Users: 10, Keys: 12, ActiveKeys: 9, Ages: map[int]int{5: 4, history.AgeStep(365 * 24 * time.Hour): 5},
+		Has: func(string) bool { return true }, Terms: map[string]string{"key-age-90": "t1"},
+	}
+	for _, user := range failing {
+		o.Verdicts = append(o.Verdicts, failingKey(account, user))
+	}
+	return o
+}
+
+func failingKey(account, user string) finding.Verdict {
+	k := &fact.Key{Slot: 1, Active: true, Created: fact.At(start.AddDate(-1, 0, 0))}
+	return finding.Verdict{
+		ID: finding.Fingerprint("key-age-90", account, user, k, 0), Rule: "key-age-90", Kind: "key-age", Title: "Keys are young", Status: finding.Fail,
+		Severity: finding.High, Account: fact.Account{ID: account}, User: user, Key: k, Since: fact.At(start.AddDate(0, -3, 0)), Remedy: finding.Rotate, Message: "it is old",
+	}
+}
+
+func observe(t testing.TB, d *store.DB, o *history.Observation) history.Changes {
+	t.Helper()
+	c, err := d.Observe(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func list(t testing.TB, d *store.DB, f store.HistoryFilter) []history.Entry {
+	t.Helper()
+	out, err := d.History(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+var exact = cmp.Options{cmp.AllowUnexported(fact.Time{}), cmpopts.EquateEmpty()}
+
+func keepsHistory(t *testing.T, d *store.DB) {
+	o := judged(Account, 0, "ci", "ops")
+	o.Account.Tags = map[string]string{"env": "prod"}
+	o.Tags = func(user string) map[string]string { return map[string]string{"owner": user + "@example.com"} }
+	o.Gaps = []fact.Gap{{Account: Account, Reading: "ListUserTags", Subject: "ops", Why: "denied\x00", Denied: true}}
+	o.Due = []history.Due{{ID: "soon", User: "new", Rule: "key-age-90", Kind: "key-age", Title: "t", Severity: finding.Low, KeyID: "AKIA", KeyCreated: fact.At(start), At: start.AddDate(0, 0, 9)}}
+	c := observe(t, d, o)
+	if len(c.Opened) != 2 || len(c.Closed) != 0 {
+		t.Fatalf("opened and closed: %+v", c)
+	}
+	got := list(t, d, store.HistoryFilter{})
+	slices.SortFunc(got, func(a, b history.Entry) int { return strings.Compare(a.ID, b.ID) })
+	if diff := cmp.Diff(c.Opened, got, exact); diff != "" {
+		t.Errorf("entries (-opened +kept):\n%s", diff)
+	}
+	a, ok, err := d.AccountOf(t.Context(), Account)
+	want := store.Account{
+		Account: o.Account, FirstAt: o.At, JudgedAt: o.At, Source: fact.Report, MadeAt: o.Evidence.GeneratedAt, Ruleset: "default", Complete: true,
+		Gaps:  []fact.Gap{{Account: Account, Reading: "ListUserTags", Subject: "ops", Why: "denied\x00", Denied: true}},
+		Users: 10, Keys: 12, ActiveKeys: 9, Ages: o.Ages, Failing: 2, FailingKeys: 2, Due: o.Due,
+	}
+	if diff := cmp.Diff(want, a, exact); err != nil || !ok || diff != "" {
+		t.Errorf("account: %v, %v (-want +kept):\n%s", ok, err, diff)
+	}
+	if _, ok, err := d.AccountOf(t.Context(), "999999999999"); ok || err != nil {
+		t.Errorf("an account that was never judged: %v, %v", ok, err)
+	}
+	if c := observe(t, d, judged(Account, 24, "ci", "ops")); !c.Empty() {
+		t.Errorf("the same a day later: %+v", c)
+	}
+	closed := observe(t, d, judged(Account, 48, "ops"))
+	if len(closed.Closed) != 1 || closed.Closed[0].User != "ci" || closed.Closed[0].Why != history.Fixed {
+		t.Fatalf("closed %+v", closed)
+	}
+	if diff := cmp.Diff(closed.Closed, list(t, d, store.HistoryFilter{Closed: true}), exact); diff != "" {
+		t.Errorf("closed (-told +kept):\n%s", diff)
+	}
+	again := observe(t, d, judged(Account, 72, "ops", "ci"))
+	if len(again.Opened) != 1 {
+		t.Fatalf("failing anew: %+v", again)
+	}
+	if n := len(list(t, d, store.HistoryFilter{User: "ci"})); n != 2 {
+		t.Errorf("ci has %d entries, want 2", n)
+	}
+}
+
+func recordsOnce(t *testing.T, d *store.DB) {
+	first := judged(Account, 10, "ci")
+	observe(t, d, first)
+	if c := observe(t, d, first); len(c.Opened)+len(c.Closed) != 0 {
+		t.Errorf("the same observation twice: %+v", c)
+	}
+	if _, err := d.Observe(t.Context(), judged(Account, 9)); !errors.Is(err, store.ErrOlder) {
+		t.Errorf("an older one: %v, want %v", err, store.ErrOlder)
+	}
+	if n := len(list(t, d, store.HistoryFilter{Open: true})); n != 1 {
+		t.Errorf("%d open, want 1", n)
+	}
+	for name, o := range map[string]*history.Observation{
+		"no account": judged("", 20), "no number": judged("abc", 20), "no instant": {Account: fact.Account{ID: Account}},
+	} {
+		if _, err := d.Observe(t.Context(), o); err == nil {
+			t.Errorf("%s: recorded", name)
+		}
+	}
+}
+
+func keepsUnseen(t *testing.T, d *store.DB) {
+	observe(t, d, judged(Account, 0, "ci"))
+	blind := judged(Account, 24)
+	blind.UsersRead, blind.Complete = false, false
+	blind.Users, blind.Keys, blind.ActiveKeys = 0, 0, 0
+	observe(t, d, blind)
+	later := judged(Account, 30)
+	later.UsersRead = false
+	observe(t, d, later)
+	open := list(t, d, store.HistoryFilter{Open: true})
+	if len(open) != 1 || !open[0].SeenAt.Equal(start) {
+		t.Fatalf("open %+v, seen at %v", open, start)
+	}
+	a, _, err := d.AccountOf(t.Context(), Account)
+	if err != nil || !a.UnreadSince.Equal(blind.At) || a.Users != 10 || a.Complete || !a.JudgedAt.Equal(later.At) {
+		t.Errorf("account %+v, %v", a, err)
+	}
+	observe(t, d, judged(Account, 48, "ci"))
+	a, _, err = d.AccountOf(t.Context(), Account)
+	if err != nil || !a.UnreadSince.IsZero() || !a.Complete {
+		t.Errorf("account %+v, %v", a, err)
+	}
+	if open := list(t, d, store.HistoryFilter{Open: true}); len(open) != 1 || !open[0].SeenAt.IsZero() {
+		t.Errorf("open %+v", open)
+	}
+}
+
+func accountsLeave(t *testing.T, d *store.DB) {
+	const other = "444455556666"
+	observe(t, d, judged(Account, 0, "ci"))
+	observe(t, d, judged(other, 0, "ci", "ops"))
+	at := start.Add(5 * time.Hour)
+	left, err := d.Leave(t.Context(), []string{Account, "777788889999"}, at)
+	if err != nil || len(left) != 1 || left[0].Account.ID != other || len(left[0].Closed) != 2 || left[0].Closed[0].Why != history.AccountGone {
+		t.Fatalf("%+v, %v", left, err)
+	}
+	if again, err := d.Leave(t.Context(), []string{Account}, at.Add(time.Hour)); err != nil || len(again) != 0 {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	all, err := d.Accounts(t.Context(), "", 0)
+	if err != nil || len(all) != 2 || !all[1].GoneAt.Equal(at) || all[1].Failing != 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	c := observe(t, d, judged(other, 20, "ci"))
+	if a, _, _ := d.AccountOf(t.Context(), other); len(c.Opened) != 1 || !a.GoneAt.IsZero() {
+		t.Errorf("back: %+v, %+v", c, a)
+	}
+}
+
+func listsHistory(t *testing.T, d *store.DB) {
+	const other = "444455556666"
+	var users []string
+	for i := range 25 {
+		users = append(users, fmt.Sprintf("user-%02d", i))
+	}
+	observe(t, d, judged(Account, 0, users...))
+	observe(t, d, judged(other, 1, "user-03"))
+	observe(t, d, judged(Account, 2, users[5:]...))
+	for name, c := range map[string]struct {
+		f    store.HistoryFilter
+		want int
+	}{
+		"all":                   {store.HistoryFilter{}, 26},
+		"user":                  {store.HistoryFilter{User: "user-03"}, 2},
+		"user and account":      {store.HistoryFilter{User: "user-03", Account: other}, 1},
+		"open":                  {store.HistoryFilter{Open: true}, 21},
+		"closed":                {store.HistoryFilter{Closed: true}, 5},
+		"rule":                  {store.HistoryFilter{Rules: []string{"key-age-30", "key-age-90"}, Account: Account}, 25},
+		"another rule":          {store.HistoryFilter{Rules: []string{"key-age-45"}}, 0},
+		"severity":              {store.HistoryFilter{Severity: finding.Low}, 0},
+		"open at the end":       {store.HistoryFilter{From: start.Add(3 * time.Hour)}, 21},
+		"opened before":         {store.HistoryFilter{To: start.Add(time.Hour)}, 25},
+		"opened in the hour":    {store.HistoryFilter{To: start.Add(2 * time.Hour), From: start.Add(time.Hour)}, 26},
+		"a part of a user name": {store.HistoryFilter{User: "user-0"}, 0},
+	} {
+		if got := len(list(t, d, c.f)); got != c.want {
+			t.Errorf("%s: %d entries, want %d", name, got, c.want)
+		}
+	}
+	whole := list(t, d, store.HistoryFilter{})
+	var pages []history.Entry
+	for f := (store.HistoryFilter{Limit: 7}); ; {
+		page := list(t, d, f)
+		pages = append(pages, page...)
+		if len(page) < 7 {
+			break
+		}
+		f.After = &store.Place{OpenedAt: page[6].OpenedAt, ID: page[6].ID}
+	}
+	if diff := cmp.Diff(whole, pages, exact); diff != "" {
+		t.Errorf("-whole +by pages:\n%s", diff)
+	}
+	var ids []string
+	for after := ""; ; {
+		page, err := d.Accounts(t.Context(), after, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		after = page[0].Account.ID
+		ids = append(ids, after)
+	}
+	if !cmp.Equal(ids, []string{Account, other}) {
+		t.Errorf("accounts %v", ids)
+	}
+}
+
+func knowsKeys(t *testing.T, d *store.DB) {
+	o := judged(Account, 0, "ci", "ops")
+	o.Verdicts[0].Key.ID = "AKIAEXAMPLE"
+	observe(t, d, o)
+	known, err := d.KnownKeys(t.Context(), Account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := o.Verdicts[0].Key.Created
+	if id := known("ci", made.Add(time.Millisecond)); id != "AKIAEXAMPLE" {
+		t.Errorf("the key of ci: %q", id)
+	}
+	for _, id := range []string{known("ops", made), known("ci", made.Add(time.Second)), known("nobody", made)} {
+		if id != "" {
+			t.Errorf("a key that is not known: %q", id)
+		}
+	}
+}
+
+func drawsTrends(t *testing.T, d *store.DB) {
+	const other = "444455556666"
+	observe(t, d, judged(Account, 0, "a", "b"))
+	o := judged(other, 0, "c")
+	o.Account.OU = "Root/Sandbox"
+	observe(t, d, o)
+	observe(t, d, judged(Account, 24, "a", "b", "x")) // day 1
+	observe(t, d, judged(Account, 72, "x"))           // day 3: two are fixed after three days
+	if _, err := d.Leave(t.Context(), []string{Account}, start.Add(96*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	spell := func(f store.TrendFilter) string {
+		f.From, f.To = start.AddDate(0, 0, -1), start.AddDate(0, 0, 5)
+		points, err := d.Trend(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, p := range points {
+			age, _ := p.MedianAge()
+			fix, _ := p.TimeToFix()
+			out = append(out, fmt.Sprintf("%s: %d accounts, %d failing on %d of %d, median %d, +%d -%d, fixed in %s", p.Day.Format("01-02"), p.Accounts, p.Failing, p.FailingKeys, p.ActiveKeys, age, p.Opened, p.Closed, fix))
+		}
+		return strings.Join(out, "\n")
+	}
+	want := `02-28: 0 accounts, 0 failing on 0 of 0, median 0, +0 -0, fixed in 0s
+03-01: 2 accounts, 3 failing on 3 of 18, median 365, +3 -0, fixed in 0s
+03-02: 2 accounts, 4 failing on 4 of 18, median 365, +1 -0, fixed in 0s
+03-03: 2 accounts, 4 failing on 4 of 18, median 365, +0 -0, fixed in 0s
+03-04: 2 accounts, 2 failing on 2 of 18, median 365, +0 -2, fixed in 72h0m0s
+03-05: 1 accounts, 1 failing on 1 of 9, median 365, +0 -1, fixed in 0s
+03-06: 1 accounts, 1 failing on 1 of 9, median 365, +0 -0, fixed in 0s`
+	if diff := cmp.Diff(want, spell(store.TrendFilter{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got := spell(store.TrendFilter{OU: "Root/Sandbox/"}); !strings.Contains(got, "03-04: 1 accounts, 1 failing on 1 of 9") || !strings.Contains(got, "03-05: 0 accounts") {
+		t.Errorf("of a unit:\n%s", got)
+	}
+	if got := spell(store.TrendFilter{OU: "Root"}); got != want {
+		t.Errorf("of the root:\n%s", got)
+	}
+	if got := spell(store.TrendFilter{OU: "Root/Sand"}); strings.Contains(got, "1 accounts") {
+		t.Errorf("a part of a name is another unit:\n%s", got)
+	}
+	if got := spell(store.TrendFilter{Account: Account}); !strings.Contains(got, "03-06: 1 accounts, 1 failing on 1 of 9") {
+		t.Errorf("of an account:\n%s", got)
+	}
+	if _, err := d.Trend(t.Context(), store.TrendFilter{From: start, To: start.AddDate(0, 0, -1)}); err == nil {
+		t.Error("a trend backwards")
+	}
+}
+
+func prunes(t *testing.T, d *store.DB) {
+	observe(t, d, judged(Account, 0, "a", "b"))
+	observe(t, d, judged(Account, 24, "a"))
+	observe(t, d, judged(Account, 48))
+	verdicts, days, err := d.Prune(t.Context(), start.Add(25*time.Hour), start.Add(25*time.Hour))
+	if err != nil || verdicts != 1 || days != 1 {
+		t.Errorf("%d verdicts, %d days, %v", verdicts, days, err)
+	}
+	if left := list(t, d, store.HistoryFilter{}); len(left) != 1 || left[0].User != "a" {
+		t.Errorf("left %+v", left)
+	}
+	observe(t, d, judged(Account, 72, "old"))
+	if n, _, err := d.Prune(t.Context(), start.AddDate(9, 0, 0), start); err != nil || n != 1 {
+		t.Errorf("%d, %v: what is open stays", n, err)
+	}
+	if left := list(t, d, store.HistoryFilter{}); len(left) != 1 || left[0].User != "old" {
+		t.Errorf("left %+v", left)
+	}
+}
+
+// Many judge the same accounts at once, each its own instants: every instant is recorded or refused as older, and what is open in
+// the end is what the last one says.
+func manyObservers(t *testing.T, d *store.DB) {
+	const observers, instants = 4, 15
+	ids := []string{Account, "444455556666", "777788889999"}
+	errs := make(chan error, observers)
+	for n := range observers {
+		go func() {
+			errs <- func() error {
+				for i := range instants {
+					id := ids[(i*7+n*3)%len(ids)]
+					o := judged(id, i*observers+n, fmt.Sprintf("user-%d", (i*observers+n)%5))
+					if _, err := d.Observe(context.Background(), o); err != nil && !errors.Is(err, store.ErrOlder) {
+						return err
+					}
+				}
+				return nil
+			}()
+		}()
+	}
+	for range observers {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, id := range ids {
+		a, ok, err := d.AccountOf(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			continue
+		}
+		open := list(t, d, store.HistoryFilter{Account: id, Open: true})
+		want := fmt.Sprintf("user-%d", int(a.JudgedAt.Sub(start)/time.Hour)%5)
+		if len(open) != 1 || open[0].User != want {
+			t.Errorf("account %s, judged last at %v: open %+v, want %s", id, a.JudgedAt, open, want)
+		}
+	}
+}
