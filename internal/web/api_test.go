@@ -3,8 +3,10 @@ package web_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +23,7 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/web"
@@ -80,7 +83,7 @@ func TestAPI_everyAnswerIsAsTheDocumentSays(t *testing.T) {
 	for path, want := range map[string]int{
 		"/healthz": 200, "/readyz": 200, "/api/v1/openapi.json": 200,
 		"/api/v1/accounts": 200, "/api/v1/accounts?account=111122223333": 200, "/api/v1/accounts?account=1": 400,
-		"/api/v1/verdicts": 200, "/api/v1/verdicts?limit=1": 200, "/api/v1/verdicts?status=open": 400,
+		"/api/v1/verdicts": 200, "/api/v1/verdicts?limit=1": 200, "/api/v1/verdicts?status=open": 200, "/api/v1/verdicts?status=fail": 400,
 		"/api/v1/rotations": 200, "/api/v1/rotations?status=proving": 200,
 		"/api/v1/rotations/20261101T000000Z-00000a": 200, "/api/v1/rotations/none": 404,
 		"/api/v1/runs": 200, "/api/v1/runs/20261120T000000Z-00000c": 200, "/api/v1/runs/none": 404, "/api/v1/runs/none?x=1": 400,
@@ -128,7 +131,8 @@ func TestOpenAPI_namesEveryStatusThatThereIs(t *testing.T) {
 		schema, field string
 		want          []string
 	}{
-		{"Verdict", "status", texts(finding.Statuses())},
+		{"Verdict", "status", []string{web.Open, web.Closed}},
+		{"Verdict", "why", append(texts(history.Reasons()), "")},
 		{"Verdict", "severity", texts(finding.Severities())},
 		{"Rotation", "status", texts(rotate.States())},
 		{"Target", "status", texts(rotate.TargetStates())},
@@ -159,10 +163,12 @@ func texts[T ~string](values []T) []string {
 func TestAPI_showsWhatItWasGiven(t *testing.T) {
 	c := open(t, story())
 	for path, want := range map[string]string{
-		"/api/v1/accounts?account=111122223333": `{"rows":[{"id":"111122223333","partition":"aws","name":"tidewater","ou":"Root/Workloads","users":3,"keys":4,"active_keys":2,"fail":1,"unknown":0,"complete":true,"read_at":"2026-11-22T09:30:00Z"}],"next":null}`,
-		"/api/v1/verdicts?user=ana": `{"rows":[{"id":"aa01","rule":"key-age-90","kind":"key-age","title":"Keys are at most 90 days old","status":"fail","severity":"high","account":"111122223333","user":"ana","user_arn":"arn:aws:iam::111122223333:user/ana",` +
-			`"key":{"id":"AKIAFAKE000000000011","active":true,"created_at":"2026-05-06T09:30:00Z"},"message":"200 days old, the limit is 90","facts":{"age_days":200},"since":"2026-08-04T09:30:00Z","due":null,"remedy":"rotate",` +
-			`"exception_owner":"","exception_expires":null,"opened_at":"2026-11-22T08:30:00Z","seen_at":"2026-11-22T09:30:00Z"}],"next":null}`,
+		"/api/v1/accounts?account=111122223333": `{"rows":[{"id":"111122223333","partition":"aws","name":"tidewater","ou":"Root/Workloads","users":3,"keys":4,"active_keys":2,"fail":1,"failing_keys":1,"complete":true,"judged_at":"2026-11-22T09:30:00Z","unread_since":null,"gone_at":null}],"next":null}`,
+		"/api/v1/verdicts?user=ana": `{"rows":[{"id":"aa0100000000000000000000","rule":"key-age-90","kind":"key-age","title":"Keys are at most 90 days old","status":"open","severity":"high","account":"111122223333","user":"ana",` +
+			`"key_id":"AKIAFAKE000000000011","key_created_at":"2026-05-06T09:30:00Z","message":"200 days old, the limit is 90","since":"2026-08-04T09:30:00Z","remedy":"rotate",` +
+			`"opened_at":"2026-11-22T08:30:00Z","seen_at":"2026-11-22T09:30:00Z","closed_at":null,"why":""}],"next":null}`,
+		"/api/v1/verdicts?status=closed": `{"rows":[{"id":"bb0200000000000000000000","rule":"root-access-key","kind":"root-access-key","title":"Root has no keys","status":"closed","severity":"critical","account":"444455556666","user":"<root_account>",` +
+			`"key_id":"","key_created_at":null,"message":"root has a key","since":null,"remedy":"","opened_at":"2026-11-22T09:30:00Z","seen_at":"2026-11-22T09:30:00Z","closed_at":"2026-11-22T09:30:00Z","why":"excepted"}],"next":null}`,
 		"/api/v1/rotations/20261102T000000Z-00000b": `{"rotation":"20261102T000000Z-00000b","status":"done","why":"","account":"444455556666","user":"bo","reason":"","caller":"","old_key_id":"","new_key_id":"","targets":[],"started_at":"2026-11-22T09:30:00Z","changed_at":"2026-11-22T09:30:00Z","next_at":null,"due_at":null}`,
 		"/api/v1/runs?account=444455556666":         `{"rows":[],"next":null}`,
 		"/api/v1/runs/20261120T000000Z-00000c": `{"run":"20261120T000000Z-00000c","kind":"apply","account":"111122223333","caller":"arn:aws:iam::111122223333:role/ops","plan":"","undoes":"","started_at":"2026-11-22T09:30:00Z","ended_at":null,"end_note":"","outcomes":{"planned":1},` +
@@ -178,7 +184,7 @@ func TestAPI_filtersByEachField(t *testing.T) {
 	c := open(t, story())
 	for path, want := range map[string]int{
 		"verdicts": 2, "verdicts?account=444455556666": 1, "verdicts?user=%3Croot_account%3E": 1, "verdicts?rule=key-age-90": 1,
-		"verdicts?status=excepted": 1, "verdicts?status=fail&user=bo": 0, "verdicts?user=an": 0,
+		"verdicts?status=closed": 1, "verdicts?status=open": 1, "verdicts?status=open&user=bo": 0, "verdicts?user=an": 0,
 		"rotations": 2, "rotations?status=done": 1, "rotations?user=ana": 1, "rotations?account=444455556666": 1,
 		"runs?account=111122223333": 1, "accounts?account=999999999999": 0,
 	} {
@@ -272,12 +278,14 @@ func TestPages_meetEachRowOnceWhileRowsAreAdded(t *testing.T) {
 		add := func(i int) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			v := "v" + strconv.Itoa(1000+i*37%1000) // before and after what was read
-			w.held[v] = web.Verdict{Verdict: finding.Verdict{ID: v, Status: finding.Fail, Account: w.rows["x"].Account}}
+			for _, half := range []string{"1", "2"} { // two of one instant
+				e := history.Entry{ID: fmt.Sprintf("%023d%s", i, half), OpenedAt: now.Add(time.Duration(i) * 1500 * time.Millisecond)}
+				w.held[web.PlaceOf(&e)] = e
+			}
 			id := now.Add(time.Duration(i)*time.Second).Format("20060102T150405Z") + "-00000a" // newest first
 			w.changes[id] = journal.Run{ID: id}
 			w.turns[id] = rotate.Rotation{ID: id, State: rotate.Done}
-			a := strconv.Itoa(100000000000 + i*37%1000)
+			a := strconv.Itoa(100000000000 + i*37%1000) // before and after what was read
 			row := web.Account{}
 			row.ID = a
 			w.rows[a] = row
@@ -318,11 +326,56 @@ func TestPages_aCursorFitsOnlyItsListAndItsFilters(t *testing.T) {
 		t.Fatalf("no cursor: %v %s", err, body)
 	}
 	for path, want := range map[string]int{
-		"verdicts?limit=1&cursor=": 200, "verdicts?limit=7&cursor=": 200, "verdicts?status=fail&cursor=": 400, "accounts?cursor=": 400, "runs?cursor=": 400,
+		"verdicts?limit=1&cursor=": 200, "verdicts?limit=7&cursor=": 200, "verdicts?status=open&cursor=": 400, "accounts?cursor=": 400, "runs?cursor=": 400,
 	} {
 		if res, body := c.ask(http.MethodGet, "/api/v1/"+path+*page.Next); res.StatusCode != want {
 			t.Errorf("%s: HTTP %d, want %d: %s", path, res.StatusCode, want, body)
 		}
+	}
+}
+
+// A cursor is not secret and not signed: somebody may write one.
+func TestPages_aCursorThatSomebodyWroteNamesAPlaceOrIsRefused(t *testing.T) {
+	w := story()
+	c := open(t, w)
+	var page struct{ Next *string }
+	_, body := c.ask(http.MethodGet, "/api/v1/verdicts?limit=1")
+	if err := json.Unmarshal([]byte(body), &page); err != nil || page.Next == nil {
+		t.Fatalf("no cursor: %v %s", err, body)
+	}
+	plain, err := base64.RawURLEncoding.DecodeString(*page.Next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cursor map[string]string
+	if err := json.Unmarshal(plain, &cursor); err != nil {
+		t.Fatal(err)
+	}
+	w.asked = 0
+	for _, place := range []string{"", "x", "2026-11-22T09:30:00Z", "2026-11-22T09:30:00Z ' OR 1=1", "yesterday bb0200000000000000000000", strings.Repeat("9", 5000)} {
+		cursor["after"] = place
+		text, err := json.Marshal(cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, body := c.ask(http.MethodGet, "/api/v1/verdicts?cursor="+base64.RawURLEncoding.EncodeToString(text)); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("place %.40q: HTTP %d, want 400: %s", place, res.StatusCode, body)
+		}
+	}
+	if w.asked != 0 {
+		t.Errorf("%d readings from places that are none", w.asked)
+	}
+}
+
+func TestPlace_andBack(t *testing.T) {
+	e := history.Entry{ID: "aa0100000000000000000000", OpenedAt: now.Add(123456 * time.Microsecond)}
+	at, id, ok := web.ParsePlace(web.PlaceOf(&e))
+	if !ok || id != e.ID || !at.Equal(e.OpenedAt) {
+		t.Errorf("ParsePlace(%q) = %v, %q, %v", web.PlaceOf(&e), at, id, ok)
+	}
+	later := history.Entry{ID: e.ID, OpenedAt: now.Add(time.Second)}
+	if web.PlaceOf(&e) >= web.PlaceOf(&later) {
+		t.Error("places do not sort by time")
 	}
 }
 

@@ -274,22 +274,46 @@ func (e VerdictSeverity) Valid() bool {
 
 // Defines values for VerdictStatus.
 const (
-	VerdictStatusExcepted VerdictStatus = "excepted"
-	VerdictStatusFail     VerdictStatus = "fail"
-	VerdictStatusPass     VerdictStatus = "pass"
-	VerdictStatusUnknown  VerdictStatus = "unknown"
+	VerdictStatusClosed VerdictStatus = "closed"
+	VerdictStatusOpen   VerdictStatus = "open"
 )
 
 // Valid indicates whether the value is a known member of the VerdictStatus enum.
 func (e VerdictStatus) Valid() bool {
 	switch e {
-	case VerdictStatusExcepted:
+	case VerdictStatusClosed:
 		return true
-	case VerdictStatusFail:
+	case VerdictStatusOpen:
 		return true
-	case VerdictStatusPass:
+	default:
+		return false
+	}
+}
+
+// Defines values for VerdictWhy.
+const (
+	AccountGone VerdictWhy = "account-gone"
+	Empty       VerdictWhy = ""
+	Excepted    VerdictWhy = "excepted"
+	Fixed       VerdictWhy = "fixed"
+	RuleChanged VerdictWhy = "rule-changed"
+	UserGone    VerdictWhy = "user-gone"
+)
+
+// Valid indicates whether the value is a known member of the VerdictWhy enum.
+func (e VerdictWhy) Valid() bool {
+	switch e {
+	case AccountGone:
 		return true
-	case VerdictStatusUnknown:
+	case Empty:
+		return true
+	case Excepted:
+		return true
+	case Fixed:
+		return true
+	case RuleChanged:
+		return true
+	case UserGone:
 		return true
 	default:
 		return false
@@ -355,29 +379,23 @@ func (e ListRotationsParamsStatus) Valid() bool {
 
 // Defines values for ListVerdictsParamsStatus.
 const (
-	ListVerdictsParamsStatusExcepted ListVerdictsParamsStatus = "excepted"
-	ListVerdictsParamsStatusFail     ListVerdictsParamsStatus = "fail"
-	ListVerdictsParamsStatusPass     ListVerdictsParamsStatus = "pass"
-	ListVerdictsParamsStatusUnknown  ListVerdictsParamsStatus = "unknown"
+	ListVerdictsParamsStatusClosed ListVerdictsParamsStatus = "closed"
+	ListVerdictsParamsStatusOpen   ListVerdictsParamsStatus = "open"
 )
 
 // Valid indicates whether the value is a known member of the ListVerdictsParamsStatus enum.
 func (e ListVerdictsParamsStatus) Valid() bool {
 	switch e {
-	case ListVerdictsParamsStatusExcepted:
+	case ListVerdictsParamsStatusClosed:
 		return true
-	case ListVerdictsParamsStatusFail:
-		return true
-	case ListVerdictsParamsStatusPass:
-		return true
-	case ListVerdictsParamsStatusUnknown:
+	case ListVerdictsParamsStatusOpen:
 		return true
 	default:
 		return false
 	}
 }
 
-// Account An account as it was read last
+// Account An account as it was judged last
 type Account struct {
 	// ActiveKeys Those that are active
 	ActiveKeys int `json:"active_keys"`
@@ -385,11 +403,20 @@ type Account struct {
 	// Complete All evidence could be read
 	Complete bool `json:"complete"`
 
-	// Fail Verdicts that fail
+	// Fail Verdicts that are open
 	Fail int `json:"fail"`
+
+	// FailingKeys Keys that they are about
+	FailingKeys int `json:"failing_keys"`
+
+	// GoneAt When it left the organisation, or was closed; null: it is there
+	GoneAt *time.Time `json:"gone_at"`
 
 	// Id Twelve digits
 	Id string `json:"id"`
+
+	// JudgedAt When it was judged last; null: never
+	JudgedAt *time.Time `json:"judged_at"`
 
 	// Keys Access keys in it
 	Keys int `json:"keys"`
@@ -403,11 +430,8 @@ type Account struct {
 	// Partition Such as aws or aws-cn
 	Partition string `json:"partition"`
 
-	// ReadAt When it was read last; null: never
-	ReadAt *time.Time `json:"read_at"`
-
-	// Unknown Verdicts that lack evidence
-	Unknown int `json:"unknown"`
+	// UnreadSince Since when its users could not be read, so that the numbers are those of before; null: they were read
+	UnreadSince *time.Time `json:"unread_since"`
 
 	// Users Users in it
 	Users int `json:"users"`
@@ -443,17 +467,6 @@ type Health struct {
 
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
-
-// Key An access key
-type Key struct {
-	Active bool `json:"active"`
-
-	// CreatedAt When it was made; null: unknown
-	CreatedAt *time.Time `json:"created_at"`
-
-	// Id Its id; empty where only a report was read
-	Id string `json:"id"`
-}
 
 // Ready What has to be well
 type Ready struct {
@@ -646,45 +659,39 @@ type Target struct {
 // TargetStatus What is there
 type TargetStatus string
 
-// Verdict What a rule says of a user or a key
+// Verdict One time that a rule failed for a user or a key
 type Verdict struct {
 	// Account Twelve digits
 	Account string `json:"account"`
 
-	// Due Passing, but failing from then on; null: it does not fail by itself
-	Due *time.Time `json:"due"`
+	// ClosedAt When it closed; null: it is open
+	ClosedAt *time.Time `json:"closed_at"`
 
-	// ExceptionExpires Until when; null: nobody did
-	ExceptionExpires *time.Time `json:"exception_expires"`
-
-	// ExceptionOwner Who accepted the risk; empty: nobody did
-	ExceptionOwner string `json:"exception_owner"`
-
-	// Facts What the verdict rests on
-	Facts map[string]interface{} `json:"facts"`
-
-	// Id Its fingerprint, the same from run to run
+	// Id Its fingerprint, the same from run to run; with opened_at it names the row
 	Id string `json:"id"`
 
-	// Key The access key; null: the verdict is about the user
-	Key *Key `json:"key"`
+	// KeyCreatedAt When the key was made; null: not known, or it is about the user
+	KeyCreatedAt *time.Time `json:"key_created_at"`
+
+	// KeyId The access key; empty: not known, or it is about the user
+	KeyId string `json:"key_id"`
 
 	// Kind The kind of rule, such as key-age
 	Kind string `json:"kind"`
 
-	// Message One sentence about the subject
+	// Message One sentence about the subject, as it was when it opened
 	Message string `json:"message"`
 
-	// OpenedAt First seen
+	// OpenedAt When it was first judged to fail
 	OpenedAt *time.Time `json:"opened_at"`
 
-	// Remedy What to do about it; empty: it does not fail
+	// Remedy What to do about it
 	Remedy string `json:"remedy"`
 
 	// Rule The rule, such as key-age-90
 	Rule string `json:"rule"`
 
-	// SeenAt Last seen
+	// SeenAt When it was last judged to fail; null: whenever its account was judged last
 	SeenAt *time.Time `json:"seen_at"`
 
 	// Severity How much it weighs
@@ -693,7 +700,7 @@ type Verdict struct {
 	// Since Failing since; null: the evidence cannot tell
 	Since *time.Time `json:"since"`
 
-	// Status Its outcome
+	// Status Whether it still fails
 	Status VerdictStatus `json:"status"`
 
 	// Title What the rule claims
@@ -702,17 +709,20 @@ type Verdict struct {
 	// User The user's name; root is <root_account>
 	User string `json:"user"`
 
-	// UserArn The user's ARN; empty: not read
-	UserArn string `json:"user_arn"`
+	// Why Why it closed; empty: it is open
+	Why VerdictWhy `json:"why"`
 }
 
 // VerdictSeverity How much it weighs
 type VerdictSeverity string
 
-// VerdictStatus Its outcome
+// VerdictStatus Whether it still fails
 type VerdictStatus string
 
-// VerdictPage A page of verdicts, in the order of their ids
+// VerdictWhy Why it closed; empty: it is open
+type VerdictWhy string
+
+// VerdictPage A page of verdicts, those that opened last first
 type VerdictPage struct {
 	// Next The cursor of the next page; null: this is the last one
 	Next *string   `json:"next"`

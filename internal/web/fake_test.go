@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/web"
@@ -28,7 +29,7 @@ var now = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 type world struct {
 	mu      sync.Mutex
 	rows    map[string]web.Account
-	held    map[string]web.Verdict
+	held    map[string]history.Entry // by their places
 	turns   map[string]rotate.Rotation
 	changes map[string]journal.Run
 	tokens  map[string]web.Token
@@ -41,7 +42,7 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		rows: map[string]web.Account{}, held: map[string]web.Verdict{}, turns: map[string]rotate.Rotation{},
+		rows: map[string]web.Account{}, held: map[string]history.Entry{}, turns: map[string]rotate.Rotation{},
 		changes: map[string]journal.Run{}, tokens: map[string]web.Token{}, now: now,
 	}
 }
@@ -83,10 +84,11 @@ func (w *world) Accounts(_ context.Context, q web.Query) ([]web.Account, error) 
 	return after(w, w.rows, q, false, func(a *web.Account) bool { return q.Account == "" || q.Account == a.ID })
 }
 
-func (w *world) Verdicts(_ context.Context, q web.Query) ([]web.Verdict, error) {
-	return after(w, w.held, q, false, func(v *web.Verdict) bool {
-		return (q.Account == "" || q.Account == v.Account.ID) && (q.User == "" || q.User == v.User) &&
-			(q.Rule == "" || q.Rule == v.Rule) && (q.Status == "" || q.Status == string(v.Status))
+func (w *world) Verdicts(_ context.Context, q web.Query) ([]history.Entry, error) {
+	return after(w, w.held, q, true, func(e *history.Entry) bool {
+		status := map[bool]string{true: web.Open, false: web.Closed}[e.Open()]
+		return (q.Account == "" || q.Account == e.Account) && (q.User == "" || q.User == e.User) &&
+			(q.Rule == "" || q.Rule == e.Rule) && (q.Status == "" || q.Status == status)
 	})
 }
 
@@ -155,34 +157,32 @@ func story() *world {
 	w := newWorld()
 	a := fact.Account{ID: "111122223333", Partition: "aws", Name: "tidewater", OU: "Root/Workloads"}
 	b := fact.Account{ID: "444455556666", Partition: "aws-cn"}
-	w.rows[a.ID] = web.Account{Account: a, Users: 3, Keys: 4, ActiveKeys: 2, Failing: 1, Complete: true, ReadAt: now}
-	w.rows[b.ID] = web.Account{Account: b}
-	key := &fact.Key{ID: "AKIAFAKE000000000011", Active: true, Created: fact.At(now.AddDate(0, 0, -200))}
-	w.held["aa01"] = web.Verdict{
-		Verdict: finding.Verdict{
-			ID: "aa01", Rule: "key-age-90", Kind: "key-age", Title: "Keys are at most 90 days old", Status: finding.Fail, Severity: finding.High,
-			Account: a, User: "ana", UserARN: "arn:aws:iam::111122223333:user/ana", Key: key, Message: "200 days old, the limit is 90",
-			Facts: map[string]any{"age_days": 200}, Since: fact.At(now.AddDate(0, 0, -110)), Remedy: finding.Rotate,
+	w.rows[a.ID] = web.Account{Account: a, Users: 3, Keys: 4, ActiveKeys: 2, Failing: 1, FailingKeys: 1, Complete: true, JudgedAt: now}
+	w.rows[b.ID] = web.Account{Account: b, GoneAt: now}
+	key := "AKIAFAKE000000000011"
+	for _, e := range []history.Entry{
+		{
+			ID: "aa0100000000000000000000", OpenedAt: now.Add(-time.Hour), Account: a.ID, User: "ana", Rule: "key-age-90", Kind: "key-age",
+			Title: "Keys are at most 90 days old", Severity: finding.High, Remedy: finding.Rotate, Message: "200 days old, the limit is 90",
+			KeyID: key, KeyCreated: fact.At(now.AddDate(0, 0, -200)), Since: fact.At(now.AddDate(0, 0, -110)), SeenAt: now,
 		},
-		OpenedAt: now.Add(-time.Hour), SeenAt: now,
-	}
-	w.held["bb02"] = web.Verdict{
-		Verdict: finding.Verdict{
-			ID: "bb02", Rule: "root-access-key", Kind: "root-access-key", Title: "Root has no keys", Status: finding.Excepted, Severity: finding.Critical,
-			Account: b, User: fact.RootName, Message: "root has a key", Exception: &finding.Exception{Owner: "cfo", Expires: fact.At(now.AddDate(0, 1, 0))},
+		{
+			ID: "bb0200000000000000000000", OpenedAt: now, Account: b.ID, User: fact.RootName, Rule: "root-access-key", Kind: "root-access-key",
+			Title: "Root has no keys", Severity: finding.Critical, Message: "root has a key", SeenAt: now, ClosedAt: now, Why: history.Excepted,
 		},
-		OpenedAt: now, SeenAt: now,
+	} {
+		w.held[web.PlaceOf(&e)] = e
 	}
 	w.turns["20261101T000000Z-00000a"] = rotate.Rotation{
 		ID: "20261101T000000Z-00000a", State: rotate.Proving, Account: a.ID, Partition: "aws", User: "ana", Caller: "arn:aws:iam::111122223333:role/ops",
-		Reason: "due", Old: rotate.KeyRecord{ID: key.ID}, New: rotate.KeyRecord{ID: "AKIAFAKE000000000012"}, Sealed: []byte("sealed-secret"),
+		Reason: "due", Old: rotate.KeyRecord{ID: key}, New: rotate.KeyRecord{ID: "AKIAFAKE000000000012"}, Sealed: []byte("sealed-secret"),
 		Digest: "digest-of-the-pair", Targets: []rotate.Target{{Name: "prod", Kind: "ssm", Where: "/prod/ana", State: rotate.Holds, Receipt: []byte("receipt")}},
 		StartedAt: now.AddDate(0, 0, -20), ChangedAt: now, NextAt: now.Add(time.Hour),
 	}
 	w.turns["20261102T000000Z-00000b"] = rotate.Rotation{ID: "20261102T000000Z-00000b", State: rotate.Done, Account: b.ID, User: "bo", StartedAt: now, ChangedAt: now, NextAt: now}
 	w.changes["20261120T000000Z-00000c"] = journal.Run{
 		ID: "20261120T000000Z-00000c", Kind: journal.Apply, Account: a.ID, Caller: "arn:aws:iam::111122223333:role/ops", Host: "ops-7", StartedAt: now,
-		Steps: []journal.Step{{ID: "s1", Action: journal.Deactivate, User: "ana", KeyID: key.ID}},
+		Steps: []journal.Step{{ID: "s1", Action: journal.Deactivate, User: "ana", KeyID: key}},
 	}
 	return w
 }

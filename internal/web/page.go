@@ -23,7 +23,6 @@ const (
 	defaultLimit = 100
 	mostLimit    = 1000
 	longestUser  = 64 // as IAM has it
-	longestAfter = 128
 )
 
 // list is one list of the API: what it is called, which filters it knows.
@@ -31,6 +30,7 @@ type list struct {
 	name     string
 	filters  []string
 	statuses []string // the values of the filter status
+	isPlace  func(string) bool
 }
 
 // wirePage is a page of rows.
@@ -75,7 +75,7 @@ func (l *list) query(u *url.URL) (Query, *mistake) {
 		}
 	}
 	if text := values.Get("cursor"); text != "" {
-		after, ok := l.position(text, &q)
+		after, ok := l.place(text, &q)
 		if !ok {
 			return q, &mistake{"the cursor " + quote(text) + " is not of this list with these filters", "begin again without it"}
 		}
@@ -103,7 +103,7 @@ func printable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// wireCursor is a position in a list. It names the list and its filters, so that it fits no other.
+// wireCursor is a place in a list. It names the list and its filters, so that it fits no other.
 type wireCursor struct {
 	Of    string `json:"of"`
 	After string `json:"after"`
@@ -123,7 +123,7 @@ func (l *list) cursor(q *Query, after string) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func (l *list) position(text string, q *Query) (after string, ok bool) {
+func (l *list) place(text string, q *Query) (after string, ok bool) {
 	plain, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return "", false
@@ -132,12 +132,12 @@ func (l *list) position(text string, q *Query) (after string, ok bool) {
 	if err := json.Unmarshal(plain, &c); err != nil || c.Of != l.filtered(q) {
 		return "", false
 	}
-	return c.After, c.After != "" && len(c.After) <= longestAfter && printable(c.After)
+	return c.After, l.isPlace(c.After)
 }
 
 // pageOf answers a question for a page of a list: it reads one row more than is asked for, to know whether there are
-// more. position is where a row stands in the order of the list, toWire how it is shown.
-func pageOf[R, W any](v *server, w http.ResponseWriter, r *http.Request, l *list, read func(context.Context, Query) ([]R, error), position func(*R) string, toWire func(*R) W) {
+// more. place is where a row stands in the order of the list, toWire how it is shown.
+func pageOf[R, W any](v *server, w http.ResponseWriter, r *http.Request, l *list, read func(context.Context, Query) ([]R, error), place func(*R) string, toWire func(*R) W) {
 	q, bad := l.query(r.URL)
 	if bad != nil {
 		refuse(w, http.StatusBadRequest, bad.why, bad.hint)
@@ -153,7 +153,7 @@ func pageOf[R, W any](v *server, w http.ResponseWriter, r *http.Request, l *list
 	page := wirePage[W]{Rows: make([]W, 0, min(len(rows), limit))}
 	for i := range rows {
 		if i == limit {
-			next := l.cursor(&q, position(&rows[i-1]))
+			next := l.cursor(&q, place(&rows[i-1]))
 			page.Next = &next
 			break
 		}
@@ -170,6 +170,11 @@ func noParameters(w http.ResponseWriter, r *http.Request) bool {
 	refuse(w, http.StatusBadRequest, "there are no parameters here", "leave out what stands after the question mark")
 	return false
 }
+
+// isID tells whether text can be the id of a run or a rotation.
+func isID(text string) bool { return runID.MatchString(text) }
+
+var runID = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
 
 // texts are the values of an enumeration.
 func texts[T ~string](values []T) []string {

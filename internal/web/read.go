@@ -3,10 +3,12 @@ package web
 import (
 	"context"
 	"errors"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
-	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 )
@@ -18,48 +20,61 @@ type Query struct {
 	Rule    string // its id
 	Status  string // of the list's own kind
 
-	After string // the position of the last row seen, as the list is ordered; empty: from the beginning
+	After string // the place of the last row seen, as the list has it; empty: from the beginning
 	Limit int    // most rows to give, at least 1
 }
 
 // ErrNone is the answer of a reader to a question for one thing that is not there.
 var ErrNone = errors.New("there is none")
 
-// Account is an account as it was read last.
+// Account is an account as it was judged last.
 type Account struct {
 	fact.Account
 	Users, Keys, ActiveKeys int
-	Failing, Unknown        int       // open verdicts
+	Failing, FailingKeys    int       // open verdicts, and the keys that they are about
 	Complete                bool      // all evidence could be read
-	ReadAt                  time.Time // zero: never
+	JudgedAt                time.Time // zero: never
+	UnreadSince             time.Time // zero: its users were read; else the numbers are those of before
+	GoneAt                  time.Time // when it left the organisation, or was closed; zero: it is there
 }
 
-// Accounts reads the accounts in the order of their ids, from after Query.After on. Of the filters it knows Account.
+// Accounts reads the accounts in the order of their ids. The place of one is its id. Of the filters it knows Account.
 type Accounts interface {
 	Accounts(ctx context.Context, q Query) ([]Account, error)
 }
 
-// Verdict is a verdict that stands.
-type Verdict struct {
-	finding.Verdict
-	OpenedAt time.Time // first seen
-	SeenAt   time.Time // last seen
-}
+// The statuses of a verdict in the history.
+const (
+	Open   = "open"
+	Closed = "closed"
+)
 
-// Verdicts reads the verdicts that stand in the order of their ids, from after Query.After on. It knows all filters;
-// Status is a finding.Status.
+// Verdicts reads the history of verdicts, those that opened last first, and of one instant by descending ids. The place
+// of one is what PlaceOf says. It knows all filters; Status is Open or Closed.
 type Verdicts interface {
-	Verdicts(ctx context.Context, q Query) ([]Verdict, error)
+	Verdicts(ctx context.Context, q Query) ([]history.Entry, error)
 }
 
-// Rotations reads rotations, newest first, which is by descending ids, from after Query.After on. Of the filters it knows
+// PlaceOf is the place of an entry in the history.
+func PlaceOf(e *history.Entry) string { return journal.Stamp(e.OpenedAt) + " " + e.ID }
+
+// ParsePlace is the other way; ok is false for what is no place.
+func ParsePlace(place string) (openedAt time.Time, id string, ok bool) {
+	at, id, _ := strings.Cut(place, " ")
+	openedAt, err := time.Parse(time.RFC3339Nano, at)
+	return openedAt, id, err == nil && fingerprint.MatchString(id)
+}
+
+var fingerprint = regexp.MustCompile(`^[0-9a-f]{24}$`)
+
+// Rotations reads rotations, newest first, which is by descending ids. The place of one is its id. Of the filters it knows
 // Account, User and Status, a rotate.State. Rotation finds one by its whole id; ErrNone where there is none.
 type Rotations interface {
 	Rotations(ctx context.Context, q Query) ([]rotate.Rotation, error)
 	Rotation(ctx context.Context, id string) (*rotate.Rotation, error)
 }
 
-// Runs reads runs, newest first, which is by descending ids, from after Query.After on. Of the filters it knows Account.
+// Runs reads runs, newest first, which is by descending ids. The place of one is its id. Of the filters it knows Account.
 // Run finds one by its whole id; ErrNone where there is none.
 type Runs interface {
 	Runs(ctx context.Context, q Query) ([]journal.Run, error)

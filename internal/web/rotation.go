@@ -33,7 +33,7 @@ type wireTarget struct {
 }
 
 func (v *server) rotations(w http.ResponseWriter, r *http.Request) {
-	l := &list{name: "rotations", filters: []string{"account", "user", "status"}, statuses: texts(rotate.States())}
+	l := &list{name: "rotations", filters: []string{"account", "user", "status"}, statuses: texts(rotate.States()), isPlace: isID}
 	pageOf(v, w, r, l, v.Rotations.Rotations,
 		func(x *rotate.Rotation) string { return x.ID }, toWireRotation)
 }

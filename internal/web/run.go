@@ -35,7 +35,7 @@ type wireStep struct {
 }
 
 func (v *server) runs(w http.ResponseWriter, r *http.Request) {
-	pageOf(v, w, r, &list{name: "runs", filters: []string{"account"}}, v.Runs.Runs,
+	pageOf(v, w, r, &list{name: "runs", filters: []string{"account"}, isPlace: isID}, v.Runs.Runs,
 		func(x *journal.Run) string { return x.ID }, toWireRun)
 }
 

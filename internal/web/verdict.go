@@ -4,57 +4,45 @@ import (
 	"net/http"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
-	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
 )
 
 type wireVerdict struct {
-	ID       string         `json:"id"`
-	Rule     string         `json:"rule"`
-	Kind     string         `json:"kind"`
-	Title    string         `json:"title"`
-	Status   string         `json:"status"`
-	Severity string         `json:"severity"`
-	Account  string         `json:"account"`
-	User     string         `json:"user"`
-	UserARN  string         `json:"user_arn"`
-	Key      *wireKey       `json:"key"` // null: it is about the user
-	Message  string         `json:"message"`
-	Facts    map[string]any `json:"facts"`
-	Since    *string        `json:"since"` // null: the evidence cannot tell
-	Due      *string        `json:"due"`   // null: it does not fail by itself
-	Remedy   string         `json:"remedy"`
-	Owner    string         `json:"exception_owner"`   // empty: no accepted risk covers it
-	Expires  *string        `json:"exception_expires"` // null: likewise
-	OpenedAt *string        `json:"opened_at"`
-	SeenAt   *string        `json:"seen_at"`
-}
-
-type wireKey struct {
-	ID        string  `json:"id"` // empty where only a report was read
-	Active    bool    `json:"active"`
-	CreatedAt *string `json:"created_at"`
+	ID           string  `json:"id"` // with opened_at it names the row
+	Rule         string  `json:"rule"`
+	Kind         string  `json:"kind"`
+	Title        string  `json:"title"`
+	Status       string  `json:"status"`
+	Severity     string  `json:"severity"`
+	Account      string  `json:"account"`
+	User         string  `json:"user"`
+	KeyID        string  `json:"key_id"`         // empty: not known, or it is about the user
+	KeyCreatedAt *string `json:"key_created_at"` // null: likewise
+	Message      string  `json:"message"`
+	Since        *string `json:"since"` // null: the evidence cannot tell
+	Remedy       string  `json:"remedy"`
+	OpenedAt     *string `json:"opened_at"`
+	SeenAt       *string `json:"seen_at"`   // null: whenever its account was judged last
+	ClosedAt     *string `json:"closed_at"` // null: it is open
+	Why          string  `json:"why"`       // empty: it is open
 }
 
 func (v *server) verdicts(w http.ResponseWriter, r *http.Request) {
-	l := &list{name: "verdicts", filters: []string{"account", "user", "rule", "status"}, statuses: texts(finding.Statuses())}
-	pageOf(v, w, r, l, v.Verdicts.Verdicts,
-		func(x *Verdict) string { return x.ID }, toWireVerdict)
+	l := &list{
+		name: "verdicts", filters: []string{"account", "user", "rule", "status"}, statuses: []string{Open, Closed},
+		isPlace: func(text string) bool { _, _, ok := ParsePlace(text); return ok },
+	}
+	pageOf(v, w, r, l, v.Verdicts.Verdicts, PlaceOf, toWireVerdict)
 }
 
-func toWireVerdict(x *Verdict) wireVerdict {
+func toWireVerdict(e *history.Entry) wireVerdict {
 	out := wireVerdict{
-		ID: x.ID, Rule: x.Rule, Kind: x.Kind, Title: x.Title, Status: string(x.Status), Severity: string(x.Severity),
-		Account: x.Account.ID, User: x.User, UserARN: x.UserARN, Message: x.Message, Facts: x.Facts,
-		Since: known(x.Since), Due: known(x.Due), Remedy: string(x.Remedy), OpenedAt: instant(x.OpenedAt), SeenAt: instant(x.SeenAt),
+		ID: e.ID, Rule: e.Rule, Kind: e.Kind, Title: e.Title, Status: Open, Severity: string(e.Severity), Account: e.Account, User: e.User,
+		KeyID: e.KeyID, KeyCreatedAt: known(e.KeyCreated), Message: e.Message, Since: known(e.Since), Remedy: string(e.Remedy),
+		OpenedAt: instant(e.OpenedAt), SeenAt: instant(e.SeenAt), ClosedAt: instant(e.ClosedAt), Why: string(e.Why),
 	}
-	if out.Facts == nil {
-		out.Facts = map[string]any{}
-	}
-	if x.Key != nil {
-		out.Key = &wireKey{x.Key.ID, x.Key.Active, known(x.Key.Created)}
-	}
-	if x.Exception != nil {
-		out.Owner, out.Expires = x.Exception.Owner, known(x.Exception.Expires)
+	if !e.Open() {
+		out.Status = Closed
 	}
 	return out
 }
