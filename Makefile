@@ -7,7 +7,7 @@ VERSION  := $(shell cat VERSION)
 LDFLAGS  := -s -w -X github.com/keyreeve/keyreeve/internal/cli.release=$(VERSION)
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINT_VER := v2.15.0
-SOURCES  := $(shell find cmd internal -name '*.go' -o -path '*/rulesets/*' -o -path '*/pages/*' -o -path '*/page/*' -o -path '*/template/*' -o -path '*/schema/*' -o -path '*/data/*') go.mod go.sum VERSION
+SOURCES  := $(shell find cmd internal -name '*.go' -o -path '*/rulesets/*' -o -path '*/pages/*' -o -path '*/page/*' -o -path '*/template/*' -o -path '*/schema/*' -o -path '*/data/*' -o -name openapi.json) go.mod go.sum VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check lint generate golden bench fuzz crash release clean setup
@@ -49,7 +49,7 @@ generate: ## write docs/, the schemas and examples/ anew from the code
 	$(GO) test -count=1 -run 'TestGenerated' . -update
 
 golden: ## write golden files anew; then read the diff
-	$(GO) test -count=1 ./internal/report ./internal/credreport ./internal/role ./internal/cli -run 'Golden|Script|saysWhatIsWrong' -update
+	$(GO) test -count=1 ./internal/report ./internal/credreport ./internal/role ./internal/web ./internal/cli -run 'Golden|Script|saysWhatIsWrong|isWhatTheDocumentMakes' -update
 	git --no-pager diff --stat
 
 bench: $(BIN) ## the figures of the README, as ratios to a baseline in the same run

@@ -21,6 +21,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
+	"github.com/keyreeve/keyreeve/internal/web"
 )
 
 var update = flag.Bool("update", false, "write the generated files anew")
@@ -46,6 +47,7 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 		"docs/schema/notice.schema.json":     string(notice.NoticeSchema()),
 		"docs/schema/ruleset.schema.json":    string(rule.RulesetSchema()),
 		"docs/schema/exceptions.schema.json": string(rule.ExceptionsSchema()),
+		"docs/openapi.json":                  string(web.OpenAPI()),
 		exampleReport:                        string(fakeaws.Demo(exampleTime).Accounts()[0].CredentialReport()),
 	}
 	for _, name := range []string{"organisation", "remediation", "rotation"} {

@@ -25,7 +25,7 @@ var floors = [][]string{
 		"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/channel",
 		"internal/notice/noticetest", "internal/fakeaws", "internal/role",
 	},
-	{"internal/config", "internal/fakeaws/sim"},
+	{"internal/config", "internal/web", "internal/daemon", "internal/fakeaws/sim"},
 	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest", "internal/store/storetest/postgres"},
 	{"cmd/keyreeve"},
 }

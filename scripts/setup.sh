@@ -39,3 +39,7 @@ if ! find_browser; then
         echo "setup: no chromium found, so the test of the HTML report in a browser is left out; install chromium to run it"
     fi
 fi
+
+if ! command -v terraform >/dev/null; then
+    echo "setup: no terraform found, so the tests that validate and apply the module of org setup are left out; install Terraform to run them"
+fi

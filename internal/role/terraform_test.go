@@ -242,7 +242,7 @@ func references(body *hclsyntax.Body) []string {
 }
 
 // required are the arguments without which the provider refuses a block, and allowed those that it takes beside.
-// Source: https://registry.terraform.io/providers/hashicorp/aws/latest/docs
+// Source: the pages aws_iam_role and aws_iam_role_policy of the provider's documentation, version 5.
 var required, allowed = map[string]string{
 	"resource.aws_iam_role":        "assume_role_policy",
 	"resource.aws_iam_role_policy": "role policy",
