@@ -115,12 +115,13 @@ func (s *Sender) channel(ctx context.Context, c Channel) (Tally, error) {
 			return total, nil
 		}
 		entries, err := s.Outbox.Take(ctx, c.Name(), now.UTC(), now.Add(s.limit()+lease).UTC(), s.concurrency())
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return total, nil // as asked
-		case err != nil:
+		if ctx.Err() != nil {
+			break // what was taken, if anything, is due again when its lease is over
+		}
+		if err != nil {
 			return total, fmt.Errorf("take from the outbox: %w", err)
-		case len(entries) == 0:
+		}
+		if len(entries) == 0 {
 			return total, nil
 		}
 		attempts, err := s.round(ctx, c, entries)
