@@ -17,6 +17,7 @@ import (
 	"mime/quotedprintable"
 	"net"
 	"net/mail"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,6 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
-	"golang.org/x/net/html"
 
 	"github.com/keyreeve/keyreeve/internal/channel"
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -413,20 +413,16 @@ func TestMail_hostileTextAddsNoHeaderNoRecipientAndNoTag(t *testing.T) {
 	}
 }
 
+// tag is the beginning of anything that a reader of HTML takes for one.
+var tag = regexp.MustCompile(`<[/!?]?[a-zA-Z0-9]*`)
+
 // checkPage fails where the page has a tag that is not ours.
 func checkPage(t *testing.T, page string) {
 	t.Helper()
-	ours := []string{"html", "head", "meta", "title", "body", "p", "em", "strong", "h3", "ul", "li", "br", "span"}
-	z := html.NewTokenizer(strings.NewReader(page))
-	for {
-		switch z.Next() {
-		case html.ErrorToken:
-			return
-		case html.StartTagToken, html.SelfClosingTagToken:
-			if name, _ := z.TagName(); !slices.Contains(ours, string(name)) {
-				t.Errorf("a tag <%s> in\n%s", name, page)
-			}
-		default:
+	ours := []string{"<!DOCTYPE", "html", "head", "meta", "title", "body", "p", "em", "strong", "h3", "ul", "li", "br", "span"}
+	for _, found := range tag.FindAllString(page, -1) {
+		if !slices.Contains(ours, found) && !slices.Contains(ours, strings.TrimLeft(found, "</")) {
+			t.Errorf("a tag %s in\n%s", found, page)
 		}
 	}
 }

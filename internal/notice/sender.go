@@ -115,13 +115,12 @@ func (s *Sender) channel(ctx context.Context, c Channel) (Tally, error) {
 			return total, nil
 		}
 		entries, err := s.Outbox.Take(ctx, c.Name(), now.UTC(), now.Add(s.limit()+lease).UTC(), s.concurrency())
-		if ctx.Err() != nil {
-			break // what was taken, if anything, is due again when its lease is over
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil: // what was taken, if anything, is due again when its lease is over
+			return total, nil //nolint:nilerr // stopped, as asked
+		case err != nil:
 			return total, fmt.Errorf("take from the outbox: %w", err)
-		}
-		if len(entries) == 0 {
+		case len(entries) == 0:
 			return total, nil
 		}
 		attempts, err := s.round(ctx, c, entries)
