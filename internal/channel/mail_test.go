@@ -17,6 +17,7 @@ import (
 	"mime/quotedprintable"
 	"net"
 	"net/mail"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,6 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
-	"golang.org/x/net/html"
 
 	"github.com/keyreeve/keyreeve/internal/channel"
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -63,8 +63,6 @@ func (o *office) refused(step, arg string) error {
 type session struct {
 	office *office
 	letter letter
-	user   string
-	signed bool
 }
 
 func (s *session) AuthMechanisms() []string { return []string{sasl.Plain} }
@@ -74,7 +72,6 @@ func (s *session) Auth(string) (sasl.Server, error) {
 		if user != "keyreeve" || password != mailPassword {
 			return smtp.ErrAuthFailed
 		}
-		s.signed = true
 		return nil
 	}), nil
 }
@@ -279,7 +276,7 @@ func TestMail_signsInWithinTLSOnly(t *testing.T) {
 	}
 	plain := newOffice(t, channel.NoTLS)
 	_, err := newMail(t, plain.settings(channel.StartTLS)).Send(t.Context(), digest(t, channel.Mail, "a"))
-	if asFailure(t, err); len(plain.mails) != 0 || !strings.Contains(err.Error(), "STARTTLS") {
+	if f := asFailure(t, err); f.Permanent || len(plain.mails) != 0 || !strings.Contains(err.Error(), "STARTTLS") {
 		t.Errorf("a server without TLS: %v", err)
 	}
 }
@@ -347,7 +344,7 @@ func silent(t *testing.T, says ...string) (port int) {
 		if err != nil {
 			return
 		}
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // the other side has gone
 		for _, line := range says {
 			if _, err := io.WriteString(conn, line+"\r\n"); err != nil {
 				return
@@ -416,20 +413,16 @@ func TestMail_hostileTextAddsNoHeaderNoRecipientAndNoTag(t *testing.T) {
 	}
 }
 
+// tag is the beginning of anything that a reader of HTML takes for one.
+var tag = regexp.MustCompile(`<[/!?]?[a-zA-Z0-9]*`)
+
 // checkPage fails where the page has a tag that is not ours.
 func checkPage(t *testing.T, page string) {
 	t.Helper()
-	ours := []string{"html", "head", "meta", "title", "body", "p", "em", "strong", "h3", "ul", "li", "br", "span"}
-	z := html.NewTokenizer(strings.NewReader(page))
-	for {
-		switch z.Next() {
-		case html.ErrorToken:
-			return
-		case html.StartTagToken, html.SelfClosingTagToken:
-			if name, _ := z.TagName(); !slices.Contains(ours, string(name)) {
-				t.Errorf("a tag <%s> in\n%s", name, page)
-			}
-		default:
+	ours := []string{"<!DOCTYPE", "html", "head", "meta", "title", "body", "p", "em", "strong", "h3", "ul", "li", "br", "span"}
+	for _, found := range tag.FindAllString(page, -1) {
+		if !slices.Contains(ours, found) && !slices.Contains(ours, strings.TrimLeft(found, "</")) {
+			t.Errorf("a tag %s in\n%s", found, page)
 		}
 	}
 }

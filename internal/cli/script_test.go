@@ -6,11 +6,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +24,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
@@ -48,7 +53,8 @@ var storyTime = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 //	lastrun KIND N            sets RUN to the Nth run of that kind, the newest being 1
 //	replace FILE OLD NEW      replaces the first OLD in the file
 //	clock +TIME               moves the clock of the company and of the program on, such as +8d
-//	schema [plan|run|runs|journal|history|trend] FILE   the file is such a document; without a kind: an audit
+//	sink STATUS               what is posted to $SINK from now on is answered so; sink body FILE writes the last post
+//	schema [plan|run|runs|journal|history|trend|notice] FILE   the file is such a document; without a kind: an audit
 func TestScript_storiesOfTheCommandLine(t *testing.T) {
 	p := scriptParams(func() string { return "" })
 	p.Dir, p.UpdateScripts = "testdata/script", *update
@@ -76,6 +82,11 @@ func scriptParams(db func() string) testscript.Params {
 			}
 			env.Defer(server.Close)
 			env.Values["cloud"], env.Values["writes"] = cloud, new(int)
+			posts := &sink{status: http.StatusOK}
+			web := httptest.NewServer(posts)
+			env.Defer(web.Close)
+			env.Values["sink"] = posts
+			env.Setenv("SINK", web.URL)
 			env.Setenv("AWS_ENDPOINT_URL", server.URL)
 			env.Setenv("AWS_ACCESS_KEY_ID", cloud.Accounts()[0].Credential())
 			env.Setenv("AWS_SECRET_ACCESS_KEY", "any")
@@ -90,7 +101,7 @@ func scriptParams(db func() string) testscript.Params {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exit": exitCommand, "fake": fakeCommand, "schema": schemaCommand, "clock": clockCommand,
-			"lastrun": lastRunCommand, "replace": replaceCommand, "request": requestCommand,
+			"lastrun": lastRunCommand, "replace": replaceCommand, "request": requestCommand, "sink": sinkCommand,
 		},
 	}
 }
@@ -129,6 +140,37 @@ func clockCommand(ts *testscript.TestScript, neg bool, args []string) {
 	cloud := ts.Value("cloud").(*fakeaws.Cloud)
 	cloud.SetNow(cloud.Now().Add(by))
 	ts.Check(setClock(ts.Getenv(clockFile), cloud.Now()))
+}
+
+// sink is a place that notices are posted to.
+type sink struct {
+	mu     sync.Mutex
+	status int
+	body   []byte
+}
+
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.body, _ = io.ReadAll(r.Body)
+	w.WriteHeader(s.status)
+	_, _ = fmt.Fprintf(w, "at %s", r.URL.Path)
+}
+
+func sinkCommand(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value("sink").(*sink)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(args) == 2 && args[0] == "body" && !neg {
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), s.body, 0o600))
+		return
+	}
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sink STATUS, or sink body FILE")
+	}
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	s.status, s.body = status, nil
 }
 
 func requestCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -310,6 +352,8 @@ func schemaCommand(ts *testscript.TestScript, neg bool, args []string) {
 			text, root = report.HistorySchema(), "#/$defs/trend"
 		case "journal":
 			text = journal.ExportSchema()
+		case "notice":
+			text = notice.NoticeSchema()
 		default:
 			ts.Fatalf("unknown: schema %s", args[0])
 		}

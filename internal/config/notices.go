@@ -195,11 +195,8 @@ func (r *reader) channelKind(n yamlfile.Named, what string) channel.Kind {
 	return ""
 }
 
-// standInURL and standInKey are for the checks of channels, whose secrets are not read here.
-var (
-	standInURL = fact.NewSecret("https://stand.in.example/")
-	standInKey = fact.NewSecret("a key that stands in")
-)
+// standInKey is for the checks of channels, whose secrets are not read here.
+var standInKey = fact.NewSecret("a key that stands in")
 
 var topicARN = regexp.MustCompile(`^arn:aws[a-z-]*:sns:([a-z]{2,}(-[a-z]+)+-[0-9]{1,2}):[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$`)
 var busName = regexp.MustCompile(`^(arn:aws[a-z-]*:events:([a-z]{2,}(?:-[a-z]+)+-[0-9]{1,2}):[0-9]{12}:event-bus/)?[/.A-Za-z0-9_-]{1,256}$`)

@@ -56,7 +56,7 @@ func TestNotices_readsTheExample(t *testing.T) {
 		{Name: "events", Kind: channel.EventBridge, AWS: &AWSChannel{}},
 		{Name: "hub", Kind: channel.SecurityHub, AWS: &AWSChannel{Region: "eu-west-1"}},
 	}
-	if d := cmp.Diff(wantChannels, got.Channels, secret, cmp.AllowUnexported(channel.MailSettings{})); d != "" {
+	if d := cmp.Diff(wantChannels, got.Channels, secret); d != "" {
 		t.Errorf("channels (-want +got):\n%s", d)
 	}
 	wantRoutes := []notice.Route{

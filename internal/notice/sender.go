@@ -116,8 +116,8 @@ func (s *Sender) channel(ctx context.Context, c Channel) (Tally, error) {
 		}
 		entries, err := s.Outbox.Take(ctx, c.Name(), now.UTC(), now.Add(s.limit()+lease).UTC(), s.concurrency())
 		switch {
-		case err != nil && ctx.Err() != nil:
-			return total, nil // as asked
+		case ctx.Err() != nil: // what was taken, if anything, is due again when its lease is over
+			return total, nil //nolint:nilerr // stopped, as asked
 		case err != nil:
 			return total, fmt.Errorf("take from the outbox: %w", err)
 		case len(entries) == 0:
