@@ -57,10 +57,11 @@ const (
 	Excepted    Reason = "excepted"     // it fails, and an accepted risk covers it now
 	UserGone    Reason = "user gone"    // the user, or its key, was deleted
 	RuleChanged Reason = "rule changed" // the rule asks for something else now, or is no longer judged
+	AccountGone Reason = "account gone" // its account left the organisation, or was closed
 )
 
 // Reasons lists every Reason.
-func Reasons() []Reason { return []Reason{Fixed, Excepted, UserGone, RuleChanged} }
+func Reasons() []Reason { return []Reason{Fixed, Excepted, UserGone, RuleChanged, AccountGone} }
 
 // Valid tells whether r is one of Reasons.
 func (r Reason) Valid() bool { return slices.Contains(Reasons(), r) }
