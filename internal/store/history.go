@@ -361,3 +361,16 @@ func bit(b bool) int {
 	}
 	return 0
 }
+
+// Told records until when what changed in the account has been told. An earlier instant than that on record changes nothing.
+func (d *DB) Told(ctx context.Context, account string, until time.Time) error {
+	at := journal.Stamp(until)
+	err := d.write(ctx, "told", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE accounts SET posted_at = $1 WHERE id = $2 AND posted_at < $1`, at, account)
+		return err
+	}, leaves(`SELECT 1 FROM accounts WHERE id = $1 AND posted_at >= $2`, account, at))
+	if err != nil {
+		return fmt.Errorf("record what was told of account %s: %w", account, err)
+	}
+	return nil
+}

@@ -214,3 +214,13 @@ func fits(r *rotate.Rotation, run *journal.Run) bool {
 		r.Old.Created.Equal(about.Created) && r.Caller == run.Caller && r.Plan == run.Plan && r.StartedAt.Equal(run.StartedAt) &&
 		r.State == state && r.State.Over() == !run.EndedAt.IsZero()
 }
+
+// Waiting are the rotations that wait for a person, by id.
+func (l *Ledger) Waiting(ctx context.Context) ([]rotate.Rotation, error) {
+	var found []rotate.Rotation
+	err := l.d.read(ctx, func(tx *sql.Tx) (err error) {
+		found, err = rotations(ctx, tx, selectRotations+`WHERE r.live = 1 AND r.state IN ('held', 'blocked', 'conflict') ORDER BY r.id`)
+		return err
+	})
+	return found, err
+}
