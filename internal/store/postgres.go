@@ -252,6 +252,7 @@ func (e *enginePostgres) try(ctx context.Context, do func(ctx context.Context, t
 	if errors.As(err, &said) && !cut(c) || errors.Is(err, pgx.ErrTxCommitRollback) {
 		return collided(err), err
 	}
+	_ = c.Close() // many may be cut at once: none must keep from the pool what the others need to look
 	return e.settle(ctx, id, by, err)
 }
 

@@ -184,6 +184,7 @@ func TestPostgres_settlesACommitWhoseAnswerWasLostByLooking(t *testing.T) {
 	at, p := proxied(t, at)
 	wrote := 0
 	d := openAt(t, at, WithAmid(Options{}, func(string) { wrote++ }))
+	d.db.SetMaxOpenConns(1) // also when there is no other connection to look by
 	begun(t, d, "run-1")
 	l := d.Ledger(Origin{})
 	r := &rotate.Rotation{
@@ -531,6 +532,8 @@ func TestPostgres_canBeReadByWhoMayNotWrite(t *testing.T) {
 	secret := password(t, at)
 	s.Exec(t, `CREATE ROLE auditor LOGIN PASSWORD '`+secret+`'`)
 	exec(t, d, `GRANT SELECT ON ALL TABLES IN SCHEMA public TO auditor`)
+	s.Exec(t, `CREATE ROLE writer LOGIN PASSWORD '`+secret+`'`)
+	exec(t, d, `GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO writer`)
 	u, _ := url.Parse(at)
 	u.User = url.UserPassword("auditor", secret)
 	for _, open := range opens {
@@ -543,10 +546,33 @@ func TestPostgres_canBeReadByWhoMayNotWrite(t *testing.T) {
 		if !errors.As(err, &e) || e.Hint == "" || r.still != errors.Is(err, ErrReadOnly) {
 			t.Errorf("write: %v", err)
 		}
-		if _, err := r.Lock(t.Context(), account, "x"); r.still && !errors.Is(err, ErrReadOnly) {
+		if release, err := r.Lock(t.Context(), account, "x"); r.still != errors.Is(err, ErrReadOnly) {
 			t.Errorf("lock: %v", err)
+		} else if err == nil {
+			release()
 		}
 		_ = r.Close()
+	}
+	u.User = url.UserPassword("writer", secret)
+	w := openAt(t, u.String(), Options{})
+	release, err := w.Lock(t.Context(), account, "writer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	begun(t, w, "run-w")
+	for _, kind := range []journal.EntryKind{journal.Intent, journal.Outcome} {
+		result := journal.Result("")
+		if kind == journal.Outcome {
+			result = journal.OK
+		}
+		if _, err := appendTo(t, w, "run-w", kind, result); err != nil {
+			t.Error(err)
+		}
+	}
+	hasEntries(t, w, 8)
+	if _, err := d.Lock(t.Context(), account, "x"); err == nil || !strings.Contains(err.Error(), "worked on by writer") {
+		t.Errorf("the holder, to another user: %v", err)
 	}
 }
 
