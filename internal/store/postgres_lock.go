@@ -63,7 +63,7 @@ func (e *enginePostgres) lock(ctx context.Context, account, holder string) (rele
 	if err != nil {
 		return nil, fmt.Errorf("lock account %q: %w", account, err)
 	}
-	doing := "lock account " + account + " by"
+	doing := "lock account " + account + " in"
 	c, err := e.session(ctx)
 	if err != nil {
 		return nil, e.explain(doing, err)
