@@ -231,3 +231,40 @@ func TestPostgres_saysThatNobodyKnowsWhereNobodyCanLook(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestCopy_isMadeOnceWhenTheAnswerToItsCommitIsLost(t *testing.T) {
+	for how, want := range map[int32]int{before: 2, after: 1} {
+		source, _ := rotated(t, t.TempDir()+"/journal.db")
+		at, p := proxied(t, postgres.URL(t))
+		target := openAt(t, at, Options{})
+		times := 0
+		p.how.Store(how)
+		err := Copy(t.Context(), source, target, func(table string, _ int64) {
+			if table == "entries" {
+				times++
+			}
+		})
+		if err != nil || times != want {
+			t.Errorf("cut %d: copied %d times, %v, want %d", how, times, err, want)
+		}
+		<-p.cut
+		c, err := Compare(t.Context(), source, target)
+		if err != nil || c.Count != 0 {
+			t.Errorf("cut %d: %+v, %v", how, c, err)
+		}
+	}
+}
+
+func TestPostgres_lockBearsAsMuchOfTheNameOfItsHolderAsThereIsRoomFor(t *testing.T) {
+	d := openAt(t, postgres.URL(t), Options{})
+	long := strings.Repeat("a", holderRoom-1) + "é and more"
+	release, err := d.Lock(t.Context(), account, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	var held *HeldError
+	if _, err := d.Lock(t.Context(), account, "x"); !errors.As(err, &held) || held.Holder != strings.Repeat("a", holderRoom-1)+"?" {
+		t.Errorf("got %v", err)
+	}
+}
