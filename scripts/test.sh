@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every test. KEYREEVE_REQUIRE names the suites that must run ("moto,awscli,browser"): one that cannot is then a failure.
+# Runs every test. KEYREEVE_REQUIRE names the suites that must run ("moto,awscli,browser,postgres"): one that cannot is then a failure.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh

@@ -23,6 +23,9 @@ const (
 func (l *Ledger) Load(ctx context.Context, id string) (*rotate.Rotation, error) {
 	var r *rotate.Rotation
 	err := l.d.read(ctx, func(tx *sql.Tx) (err error) {
+		if !storable(id) {
+			return nil
+		}
 		if r, err = standing(ctx, tx, id); !errors.Is(err, rotate.ErrNoRotation) {
 			return err
 		}

@@ -65,12 +65,18 @@ func (d *DB) Run(ctx context.Context, id string) (*journal.Run, error) {
 	return &found[0], nil
 }
 
+// storable tells whether a text can be in the database. PostgreSQL would not even take the question for another.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
+
 // runIDs asks for the runs whose id begins so, newest first.
 const runIDs = `SELECT id FROM runs WHERE substr(id, 1, $1) = $2 ORDER BY begun DESC LIMIT 100`
 
 // resolve completes an id by one of the questions for ids; empty if there is none. what names many of them.
 func resolve(ctx context.Context, tx *sql.Tx, query, what, id string) (string, error) {
 	length := utf8.RuneCountInString(id)
+	if !storable(id) {
+		return "", nil
+	}
 	rows, err := tx.QueryContext(ctx, query, length, id)
 	if err != nil {
 		return "", err

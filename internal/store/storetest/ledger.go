@@ -298,7 +298,7 @@ func listsRotations(t *testing.T, d *store.DB) {
 			t.Errorf("rotations of %q, all %t, at most %d: %q, %v, want %q", test.account, test.all, test.limit, got, err, test.want)
 		}
 	}
-	for _, ask := range []string{"", "rot", "nonsense", "ROT-0", "rot-00"} {
+	for _, ask := range []string{"", "rot", "nonsense", "ROT-0", "rot-00", "rot-\xff", "rot-0\x00"} {
 		if got, err := l.Load(t.Context(), ask); !errors.Is(err, rotate.ErrNoRotation) {
 			t.Errorf("load %q: %+v, %v", ask, got, err)
 		}

@@ -310,6 +310,8 @@ func findsRuns(t *testing.T, d *store.DB) {
 		{"BBBB", ""},
 		{"%%%%", ""},
 		{"bbbb22", ""},
+		{"\xff\xff\xff\xff", ""},
+		{"cc\x00", ""},
 		{"", ""},
 	} {
 		got, err := d.Run(t.Context(), test.ask)
