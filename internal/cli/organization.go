@@ -75,12 +75,26 @@ type organization struct {
 	members *awsiam.Members
 	open    awsiam.MemberSettings
 	chosen  []fact.Member // that are to be read
+	there   []string      // ids of all accounts that can be read, also of those that are not to be
 	notes   []string      // of accounts that are left out
 }
 
-// openOrganization reads which accounts there are, and chooses among them. rs tells what the rules ask of them.
+// openOrganization reads which accounts there are, chooses among them, and opens the way into them. rs tells what the rules ask
+// of them.
 func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Settings, rs *rule.Ruleset) (*organization, error) {
 	set.Concurrency = min(set.Concurrency, callsInAccount)
+	o, err := a.readOrganization(ctx, f, set, rs)
+	if err != nil {
+		return nil, err
+	}
+	if o.members, err = awsiam.OpenMembers(ctx, set); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// readOrganization reads which accounts there are, and chooses among them.
+func (a *app) readOrganization(ctx context.Context, f *orgFlags, set awsiam.Settings, rs *rule.Ruleset) (*organization, error) {
 	reader, err := awsiam.OpenOrganization(ctx, set)
 	if err != nil {
 		return nil, err
@@ -105,9 +119,6 @@ func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Sett
 			return nil, err
 		}
 	}
-	if o.members, err = awsiam.OpenMembers(ctx, set); err != nil {
-		return nil, err
-	}
 	return o, nil
 }
 
@@ -131,6 +142,9 @@ func (o *organization) choose(org *fact.Organization, f *orgFlags) error {
 	}
 	var closed []string
 	for _, m := range org.Members {
+		if m.State.Readable() {
+			o.there = append(o.there, m.ID)
+		}
 		switch {
 		case len(f.accounts) > 0 && !slices.Contains(f.accounts, m.ID), slices.Contains(f.exclude, m.ID),
 			len(f.units) > 0 && !slices.ContainsFunc(f.units, m.Under):
