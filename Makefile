@@ -56,10 +56,12 @@ bench: $(BIN) ## the figures of the README, as ratios to a baseline in the same 
 	@sh scripts/bench.sh
 
 # Goroutines make the coverage of one input vary, so minimising would take all the time.
-fuzz: ## fuzz everything that is parsed: credential reports for a minute, plans and journals for half of one
+fuzz: ## fuzz everything that is parsed or escaped: credential reports for a minute, the rest for half of one each
 	$(GO) test ./internal/credreport -run '^$$' -fuzz '^FuzzReport$$' -fuzztime 60s -fuzzminimizetime 1x
 	$(GO) test ./internal/plan -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 30s -fuzzminimizetime 1x
 	$(GO) test ./internal/journal -run '^$$' -fuzz '^FuzzDecodeExport$$' -fuzztime 30s -fuzzminimizetime 1x
+	$(GO) test ./internal/notice -run '^$$' -fuzz '^FuzzMessage$$' -fuzztime 30s -fuzzminimizetime 1x
+	$(GO) test ./internal/channel -run '^$$' -fuzz '^FuzzHooks$$' -fuzztime 30s -fuzzminimizetime 1x
 
 crash: ## kill apply and undo 2,000 times, restart them, compare account and journal (minutes)
 	@sh scripts/crash.sh
