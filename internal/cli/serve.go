@@ -193,7 +193,7 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 			return err
 		},
 	}
-	if f.writerFlags.profile != "" || f.writerFlags.role != "" {
+	if f.profile != "" || f.writerFlags.role != "" {
 		r, err := a.rotating(ctx, f.writerFlags)
 		if err != nil {
 			return nil, err

@@ -124,7 +124,7 @@ func (s *inbox) take(body []byte) error {
 
 func newMonth(t *testing.T, seed uint64) *month {
 	m := &month{
-		t: t, cloud: fakeaws.New(monthStart), clock: newConductor(t, monthStart), random: rand.New(rand.NewPCG(seed, 5)), //nolint:gosec // repeatable by design
+		t: t, cloud: fakeaws.New(monthStart), clock: newConductor(t, monthStart), random: rand.New(rand.NewPCG(seed, 5)),
 		suspend: map[string]bool{}, accepted: map[string]time.Time{}, open: map[string]bool{}, dir: t.TempDir(), sink: newInbox(t),
 	}
 	management := m.cloud.AddAccount(fact.Account{ID: "111122223333", Name: "management"})
@@ -400,7 +400,7 @@ func TestServe_aMonthIsKeptAndToldAsItHappened(t *testing.T) {
 // delivery and the receipt.
 func TestServe_killedDayAfterDayItKeepsAndTellsTheSame(t *testing.T) {
 	m := newMonth(t, 1)
-	random := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // repeatable by design
+	random := rand.New(rand.NewPCG(7, 7))
 	var mu sync.Mutex
 	calls, posts := -1, -1 // until the kill; negative: none is planned
 	mayRepeat := 0

@@ -83,7 +83,7 @@ func (s *Schedule) Offset(account string) time.Duration {
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(account))                                            // never fails
-	return time.Duration(h.Sum64()%uint64(s.jitter/time.Second)) * time.Second //nolint:gosec // jitter is positive
+	return time.Duration(h.Sum64()%uint64(s.jitter/time.Second)) * time.Second
 }
 
 // Due tells for which time of the schedule the account is to be read, which is not after now; zero: it has been read since.
