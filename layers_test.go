@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"internal/collect", "internal/apply", "internal/rotate"},
 	{"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/fakeaws", "internal/role"},
 	{"internal/config", "internal/fakeaws/sim"},
-	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest"},
+	{"internal/cli", "internal/fakeaws/moto", "internal/fakeaws/truth", "internal/store/storetest"},
 	{"cmd/keyreeve"},
 }
 
