@@ -113,6 +113,7 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 	}
 	total := a.Totals()
 	active, unread := 0, 0
+	var closed []*shutGroup
 	for i := range a.Accounts {
 		r := &a.Accounts[i]
 		active += r.ActiveKeys
@@ -120,9 +121,16 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 			unread++
 		}
 		p.Accounts = append(p.Accounts, toHTMLAccount(r, a))
+		if len(a.Accounts) > listed && shut(r) {
+			closed = addShut(closed, r)
+			continue
+		}
 		for _, g := range groupGaps(r.Gaps) {
 			p.Gaps = append(p.Gaps, g.what(r.Account, asIs, asIs)+": "+g.why)
 		}
+	}
+	for _, g := range closed {
+		p.Gaps = append(p.Gaps, g.reading+" of "+plural(len(g.names), "account")+": "+g.why+": "+g.accountsText(asIs))
 	}
 	for i := range a.Units {
 		p.Units = append(p.Units, unitRow(&a.Units[i]))
