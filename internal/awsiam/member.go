@@ -51,6 +51,15 @@ type MemberSettings struct {
 	Rate        float64 // HTTP requests a second in the account, retries included; 0 means Settings.Rate
 }
 
+// Validate reports every mistake of s at once: what holds for all accounts need not be found out in each.
+func (s MemberSettings) Validate() error {
+	role := Settings{
+		RoleARN:    "arn:aws:iam::000000000000:role/" + strings.TrimPrefix(orDefault(s.Role, DefaultRole), "/"),
+		ExternalID: s.ExternalID, SessionName: s.SessionName, Concurrency: s.Concurrency, Rate: s.Rate,
+	}
+	return role.Validate()
+}
+
 // OpenMembers reads the configuration, and asks STS who is calling: that account needs no role. Settings.Concurrency
 // and Settings.Rate hold for each account on its own, Settings.AssumeRate for the roles of all. Settings.Now is needed:
 // sessions are renewed by it. The endpoint of STS is that of the region of s, or the global one where the region has none.

@@ -59,6 +59,11 @@ func (f *orgFlags) check(c *cobra.Command) error {
 			}
 		}
 	}
+	if _, name, found := strings.Cut(f.role, ":role/"); found {
+		errs = append(errs, misuse("--org-role "+name, "--org-role %q is the ARN of one role: the name alone is the same in each account", f.role))
+	} else if err := f.member().Validate(); err != nil {
+		errs = append(errs, misuse("keyreeve org setup makes the role, and says which it is", "%v", err))
+	}
 	for _, list := range [][]string{f.accounts, f.exclude} {
 		for _, id := range list {
 			if len(id) != 12 || strings.Trim(id, "0123456789") != "" {
@@ -67,6 +72,11 @@ func (f *orgFlags) check(c *cobra.Command) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// member says how to enter an account.
+func (f *orgFlags) member() awsiam.MemberSettings {
+	return awsiam.MemberSettings{Role: f.role, ExternalID: f.externalID, SessionName: f.session}
 }
 
 // organization is an organisation that is about to be read.
@@ -90,7 +100,7 @@ func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Sett
 	if err != nil {
 		return nil, err
 	}
-	o := &organization{id: org.ID, open: awsiam.MemberSettings{Role: f.role, ExternalID: f.externalID, SessionName: f.session}}
+	o := &organization{id: org.ID, open: f.member()}
 	if err := reader.Place(ctx, &org); err != nil {
 		if len(f.units) > 0 || ctx.Err() != nil {
 			return nil, err
