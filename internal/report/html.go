@@ -37,6 +37,7 @@ type htmlPage struct {
 	Rules   []finding.RuleResult
 	Rows    iter.Seq[htmlRow]
 	Many    bool // more than one account
+	Folded  bool // their table is opened by whoever wants it: it is long
 	// Accounts has texts where the audit has counts: an unread account has no zeros.
 	Accounts   []htmlAccount
 	Units      [][len(unitTitles)]string
@@ -104,7 +105,7 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 	}
 	p := &htmlPage{
 		Style: template.CSS(pageStyle), Script: template.JS(pageScript), //nolint:gosec // G203: our own embedded files
-		Audit: a, AsOf: minute(fact.At(a.AsOf)), Rules: a.Summary, Many: len(a.Accounts) > 1, Chart: ageChart(a),
+		Audit: a, AsOf: minute(fact.At(a.AsOf)), Rules: a.Summary, Many: len(a.Accounts) > 1, Folded: len(a.Accounts) > listed, Chart: ageChart(a),
 		Rows: htmlRows(a, o), Title: htmlTitle(a), Caveat: scoreCaveat, GapCount: gapCount(a),
 	}
 	p.Verdict, p.Class, p.Line = htmlOutcome(a, &t)
