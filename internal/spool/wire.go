@@ -8,7 +8,7 @@ import (
 )
 
 // version is that of the files. They live for a day, so another version is simply not read.
-const version = 1
+const version = 2
 
 type wireRun struct {
 	Version      int         `json:"version"`
