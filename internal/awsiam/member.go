@@ -25,8 +25,8 @@ const (
 	// no longer where it is assumed by the credentials of another role.
 	memberSession = time.Hour
 
-	// defaultAssumeRate leaves most of the 600 calls a second that STS takes of an account in a region to others.
-	defaultAssumeRate = 100
+	// DefaultAssumeRate leaves most of the 600 calls a second that STS takes of an account in a region to others.
+	DefaultAssumeRate = 100
 
 	// memberConnections are kept open at most while nobody uses them: accounts in turn use the same ones.
 	memberConnections = 2048
@@ -77,7 +77,7 @@ func OpenMembers(ctx context.Context, s Settings) (*Members, error) {
 		base.Close()
 		return nil, err
 	}
-	limit := orDefault(s.AssumeRate, defaultAssumeRate)
+	limit := orDefault(s.AssumeRate, DefaultAssumeRate)
 	return &Members{
 		base: base, caller: caller,
 		sts:      sts.NewFromConfig(base.cfg, base.stsEndpoint),

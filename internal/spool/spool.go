@@ -42,7 +42,7 @@ const (
 type Run struct {
 	Organization string      // its id, or another name for the set of accounts
 	Evidence     fact.Source // as the run was asked for
-	Confirmed    bool        // failing users were read again
+	Confirm      string      // which users were read again, in the words of the command line
 	StartedAt    time.Time   // UTC, to the second
 }
 
@@ -77,7 +77,7 @@ func Begin(dir string, r Run) (*Spool, error) {
 		return nil, fmt.Errorf("make a place for what is read: %w", err)
 	}
 	s := &Spool{dir: own, run: r}
-	data, err := json.Marshal(wireRun{version, r.Organization, r.Evidence, r.Confirmed, r.StartedAt.UTC()})
+	data, err := json.Marshal(wireRun{version, r.Organization, r.Evidence, r.Confirm, r.StartedAt.UTC()})
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func Resume(dir string, r Run, now time.Time) *Spool {
 	found := runs(dir)
 	slices.SortStableFunc(found, func(a, b *Spool) int { return b.run.StartedAt.Compare(a.run.StartedAt) })
 	for _, s := range found {
-		same := s.run.Organization == r.Organization && s.run.Evidence == r.Evidence && s.run.Confirmed == r.Confirmed
+		same := s.run.Organization == r.Organization && s.run.Evidence == r.Evidence && s.run.Confirm == r.Confirm
 		age := now.Sub(s.run.StartedAt)
 		if same && age >= 0 && age <= Keep && s.open() == nil {
 			return s
@@ -149,7 +149,7 @@ func runs(dir string) []*Spool {
 		if err != nil || json.Unmarshal(data, &w) != nil || w.Version != version {
 			continue
 		}
-		out = append(out, &Spool{dir: filepath.Dir(path), run: Run{w.Organization, w.Evidence, w.Confirmed, w.StartedAt}})
+		out = append(out, &Spool{dir: filepath.Dir(path), run: Run{w.Organization, w.Evidence, w.Confirm, w.StartedAt}})
 	}
 	return out
 }

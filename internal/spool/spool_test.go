@@ -17,7 +17,7 @@ import (
 var began = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 
 func run(at time.Time) spool.Run {
-	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirmed: true, StartedAt: at}
+	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirm: "flagged", StartedAt: at}
 }
 
 func begin(t *testing.T, dir string, r spool.Run) *spool.Spool {
@@ -214,6 +214,9 @@ func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
 	newest := begin(t, dir, run(began.Add(time.Minute)))
 	other := run(began.Add(time.Hour))
 	other.Organization = "o-other"
+	begin(t, dir, other)
+	other = run(began.Add(time.Hour))
+	other.Confirm = "new"
 	begin(t, dir, other)
 	if err := newest.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ type wireRun struct {
 	Version      int         `json:"version"`
 	Organization string      `json:"organization"`
 	Evidence     fact.Source `json:"evidence"`
-	Confirmed    bool        `json:"confirmed"`
+	Confirm      string      `json:"confirm"`
 	StartedAt    time.Time   `json:"started_at"`
 }
 
