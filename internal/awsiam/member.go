@@ -105,6 +105,7 @@ func (m *Members) Open(ctx context.Context, account fact.Account, s MemberSettin
 	c := m.base.branch(role)
 	c.account.Store(&account.ID)
 	if account.ID == m.caller.Account.ID {
+		c.told.Store(&m.caller)
 		c.sign(m.base.signer, m.base.role.bases)
 		return &Reader{c}, nil
 	}
@@ -163,6 +164,9 @@ func (m *Members) assume(ctx context.Context, c *client, account fact.Account) (
 	if !strings.HasPrefix(arn, "arn:"+account.Partition+":sts::"+account.ID+":assumed-role/") {
 		return aws.Credentials{}, c.unusable(ctx, actionAssumeRole, doing, c.set.RoleARN, "the session is %q, not of that account", arn)
 	}
+	c.told.Store(&fact.Caller{
+		Account: fact.Account{ID: account.ID, Partition: account.Partition}, ARN: arn, ID: aws.ToString(out.AssumedRoleUser.AssumedRoleId),
+	})
 	return aws.Credentials{
 		AccessKeyID: *out.Credentials.AccessKeyId, SecretAccessKey: *out.Credentials.SecretAccessKey,
 		SessionToken: *out.Credentials.SessionToken, Source: "keyreeve",
