@@ -36,6 +36,7 @@ type orgFlags struct {
 	role       string
 	externalID string
 	session    string
+	assumeRate float64
 }
 
 func (f *orgFlags) register(c *cobra.Command) {
@@ -46,6 +47,7 @@ func (f *orgFlags) register(c *cobra.Command) {
 	fs.StringSliceVar(&f.units, "ou", nil, "only the accounts of the organisational unit, by `PATH` (Root/Workloads) or id, and below it")
 	fs.StringVar(&f.role, "org-role", awsiam.DefaultRole, "`ROLE` to assume in each account, with its path where it has one; keyreeve org setup makes it")
 	fs.StringVar(&f.externalID, "external-id", "", "`ID` that the role asks for")
+	fs.Float64Var(&f.assumeRate, "assume-rate", awsiam.DefaultAssumeRate, "most `ROLES` to assume a second, in all accounts together: STS takes 600 calls a second of an account")
 	fs.StringVar(&f.session, "session-name", "keyreeve", "`NAME` of the role's sessions, as the accounts' logs show it")
 }
 
@@ -53,11 +55,19 @@ func (f *orgFlags) register(c *cobra.Command) {
 func (f *orgFlags) check(c *cobra.Command) error {
 	var errs []error
 	if !f.org {
-		for _, name := range []string{"accounts", "exclude-accounts", "ou", "org-role", "external-id", "session-name", "resume"} {
+		for _, name := range []string{"accounts", "exclude-accounts", "ou", "org-role", "external-id", "session-name", "assume-rate", "resume"} {
 			if flag := c.Flags().Lookup(name); flag != nil && flag.Changed {
 				errs = append(errs, misuse("add --org, or leave it out", "--%s is about an organisation", name))
 			}
 		}
+	}
+	if _, name, found := strings.Cut(f.role, ":role/"); found {
+		errs = append(errs, misuse("--org-role "+name, "--org-role %q is the ARN of one role: the name alone is the same in each account", f.role))
+	} else if err := f.member().Validate(); err != nil {
+		errs = append(errs, misuse("keyreeve org setup makes the role, and says which it is", "%v", err))
+	}
+	if !(f.assumeRate > 0 && f.assumeRate < 1e6) {
+		errs = append(errs, misuse("use roles a second", "--assume-rate %v", f.assumeRate))
 	}
 	for _, list := range [][]string{f.accounts, f.exclude} {
 		for _, id := range list {
@@ -67,6 +77,11 @@ func (f *orgFlags) check(c *cobra.Command) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// member says how to enter an account.
+func (f *orgFlags) member() awsiam.MemberSettings {
+	return awsiam.MemberSettings{Role: f.role, ExternalID: f.externalID, SessionName: f.session}
 }
 
 // organization is an organisation that is about to be read.
@@ -82,7 +97,7 @@ type organization struct {
 // openOrganization reads which accounts there are, chooses among them, and opens the way into them. rs tells what the rules ask
 // of them.
 func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Settings, rs *rule.Ruleset) (*organization, error) {
-	set.Concurrency = min(set.Concurrency, callsInAccount)
+	set.Concurrency, set.AssumeRate = min(set.Concurrency, callsInAccount), f.assumeRate
 	o, err := a.readOrganization(ctx, f, set, rs)
 	if err != nil {
 		return nil, err
@@ -104,7 +119,7 @@ func (a *app) readOrganization(ctx context.Context, f *orgFlags, set awsiam.Sett
 	if err != nil {
 		return nil, err
 	}
-	o := &organization{id: org.ID, open: awsiam.MemberSettings{Role: f.role, ExternalID: f.externalID, SessionName: f.session}}
+	o := &organization{id: org.ID, open: f.member()}
 	if err := reader.Place(ctx, &org); err != nil {
 		if len(f.units) > 0 || ctx.Err() != nil {
 			return nil, err
@@ -256,7 +271,7 @@ func (a *app) spool(o *organization, p *auditPlan) *spool.Spool {
 	}
 	dir = filepath.Join(dir, "reading")
 	now := a.sys.Now().UTC().Truncate(time.Second)
-	run := spool.Run{Organization: o.id, Evidence: p.how.Evidence, Confirmed: p.how.Confirm, StartedAt: now}
+	run := spool.Run{Organization: o.id, Evidence: p.how.Evidence, Confirm: p.confirm, StartedAt: now}
 	if p.resume {
 		if s := spool.Resume(dir, run, now); s != nil {
 			a.say("going on with the audit that began at %s: %s read already", s.Run().StartedAt.Format(time.RFC3339), countAccounts(len(s.Accounts())))

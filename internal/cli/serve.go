@@ -301,6 +301,7 @@ func (a *app) lister(ctx context.Context, f *serveFlags, terms *termsNow) (func(
 		}
 		return func(context.Context) (daemon.Listing, error) { return daemon.Listing{Members: []audit.Member{m}}, nil }, r.Close, nil
 	}
+	set.AssumeRate = f.assumeRate
 	members, err := awsiam.OpenMembers(ctx, set)
 	if err != nil {
 		return nil, nil, err

@@ -82,7 +82,7 @@ func (s *Schedule) Offset(account string) time.Duration {
 		return 0
 	}
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(account))                                            // never fails
+	_, _ = h.Write([]byte(account)) // never fails
 	return time.Duration(h.Sum64()%uint64(s.jitter/time.Second)) * time.Second
 }
 

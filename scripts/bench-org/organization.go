@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// measureOrganization audits an organisation of many accounts twice, by the credential reports. STS lets so many roles a second
+// be assumed; that limit binds, for an account cannot be read before its role is assumed.
+func measureOrganization(ctx context.Context, o *options, b *board) error {
+	b.heading("%d accounts of %d users, report mode, %s roles a second", o.accounts, o.users, number(o.assumeRate))
+	rate := strconv.FormatFloat(o.assumeRate, 'f', -1, 64)
+	s, err := o.simulate(ctx, "-accounts", strconv.Itoa(o.accounts), "-users", strconv.Itoa(o.users), "-sts-rate", rate, "-sts-burst", strconv.Itoa(int(o.assumeRate)),
+		"-iam-rate", "20", "-iam-burst", "40")
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	audit := []string{"audit", "--org", "--record", "--assume-rate", rate, "--concurrency", strconv.Itoa(o.atOnce), "-o", "summary", "--quiet"}
+	accounts := float64(s.expected.Readable)
+
+	first, err := o.run(ctx, s, 3, audit...)
+	if err != nil {
+		return err
+	}
+	seen, err := s.calls(ctx)
+	if err != nil {
+		return err
+	}
+	b.tell("first run: wall time, of which the limit alone takes", fmt.Sprintf("%.0f s, %.0f s", first.wall.Seconds(), (accounts-o.assumeRate)/o.assumeRate))
+	b.tell("first run: calls, of them throttled", fmt.Sprintf("%d, %d", seen.Calls, seen.Throttled))
+	b.atMost("first run: failing users that were missed, or read in vain", abs(seen.of("iam:ListAccessKeys")-s.expected.FailingUsers), 0, "")
+	b.atMost("first run: calls an account, failing users aside", (float64(seen.Calls-s.expected.FailingUsers))/accounts, 9, "")
+	allowed, err := s.capacity(ctx, "sts", first.wall)
+	if err != nil {
+		return err
+	}
+	b.atLeast("first run: share of the calls that the limits allow", float64(seen.of("sts:AssumeRole"))/allowed, 0.9, "")
+	b.atMost("first run: peak memory", mebibytes(first.peak), 300, "MiB")
+	b.atMost("first run: CPU an account, beside TLS and the simulator", milliseconds(first.cpu)/accounts, 5, "ms")
+
+	before, err := o.moved(ctx)
+	if err != nil {
+		return err
+	}
+	second, err := o.run(ctx, s, 3, append(audit, "--confirm", "new")...)
+	if err != nil {
+		return err
+	}
+	if seen, err = s.calls(ctx); err != nil {
+		return err
+	}
+	after, err := o.moved(ctx)
+	if err != nil {
+		return err
+	}
+	b.tell("second run: wall time", fmt.Sprintf("%.0f s", second.wall.Seconds()))
+	b.atMost("second run: calls an account", float64(seen.Calls)/accounts, 9, "")
+	b.atMost("second run: verdicts that opened or closed", float64(after-before), 0, "")
+	b.atMost("second run: peak memory", mebibytes(second.peak), 300, "MiB")
+	b.atMost("second run: CPU an account", milliseconds(second.cpu)/accounts, 5, "ms")
+	return nil
+}
+
+// measureWide audits an organisation of few accounts with many users.
+func measureWide(ctx context.Context, o *options, b *board) error {
+	b.heading("%d accounts of %d users, report mode", o.wide, o.wideUsers)
+	s, err := o.simulate(ctx, "-accounts", strconv.Itoa(o.wide), "-users", strconv.Itoa(o.wideUsers))
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	r, err := o.run(ctx, s, 3, "audit", "--org", "-o", "summary", "--quiet") // 3, not 4: it is complete
+	if err != nil {
+		return err
+	}
+	seen, err := s.calls(ctx)
+	if err != nil {
+		return err
+	}
+	accounts := float64(s.expected.Readable)
+	b.tell("wall time", fmt.Sprintf("%.1f s", r.wall.Seconds()))
+	b.atMost("failing users that were missed, or read in vain", abs(seen.of("iam:ListAccessKeys")-s.expected.FailingUsers), 0, "")
+	b.atMost("calls an account, failing users aside", float64(seen.Calls-s.expected.FailingUsers)/accounts, 9, "")
+	b.atMost("peak memory", mebibytes(r.peak), 300, "MiB")
+	b.tell("CPU a thousand users", fmt.Sprintf("%.1f ms", 1000*milliseconds(r.cpu)/float64(s.expected.Users)))
+	return nil
+}
+
+func abs(n int) float64 { return max(float64(n), -float64(n)) }
+
+// moved is how many verdicts opened and closed by now.
+func (o *options) moved(ctx context.Context) (int, error) {
+	r, err := o.run(ctx, nil, 0, "trend", "-o", "json", "--over", "48h")
+	if err != nil {
+		return 0, err
+	}
+	var trend struct {
+		Points []struct {
+			Day            string
+			Opened, Closed int
+		}
+	}
+	if err := json.Unmarshal(r.out, &trend); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, p := range trend.Points {
+		n += p.Opened + p.Closed
+	}
+	if n == 0 {
+		return 0, fmt.Errorf("the history is empty at %s", time.Now().UTC().Format(time.RFC3339))
+	}
+	return n, nil
+}
