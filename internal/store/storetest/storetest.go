@@ -64,6 +64,9 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"draws trends", drawsTrends},
 		{"forgets what is too old", prunes},
 		{"lets many observe at once", manyObservers},
+		{"keeps what there is of tokens until they are revoked", keepsTokens},
+		{"refuses tokens that make no sense", refusesTokens},
+		{"lets many add and revoke tokens at once", manyTokens},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := open(t)
