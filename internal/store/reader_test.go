@@ -110,7 +110,7 @@ func readsWhole(t *testing.T, path string, entries int) {
 	}
 	_, appendErr := d.Append(t.Context(), journal.Entry{Run: "run-1", Kind: journal.End, At: noon})
 	l := d.Ledger(store.Origin{})
-	if found, err := l.Rotations(t.Context(), "", true, 0); err != nil || len(found) != 0 {
+	if found, err := l.Rotations(t.Context(), store.RotationFilter{}); err != nil || len(found) != 0 {
 		t.Errorf("rotations: %+v, %v", found, err)
 	}
 	rotateErr := rotateTwice(t.Context(), l)
