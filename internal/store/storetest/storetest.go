@@ -64,6 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"draws trends", drawsTrends},
 		{"forgets what is too old", prunes},
 		{"lets many observe at once", manyObservers},
+		{"counts what there is", countsAll},
 		{"keeps what there is of tokens until they are revoked", keepsTokens},
 		{"refuses tokens that make no sense", refusesTokens},
 		{"lets many add and revoke tokens at once", manyTokens},
