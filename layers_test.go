@@ -26,7 +26,7 @@ var floors = [][]string{
 		"internal/notice/noticetest", "internal/fakeaws", "internal/role",
 	},
 	{"internal/config", "internal/web", "internal/daemon", "internal/fakeaws/sim"},
-	{"internal/cli", "internal/fakeaws/moto", "internal/fakeaws/truth", "internal/store/storetest", "internal/store/storetest/postgres"},
+	{"internal/cli", "internal/fakeaws/moto", "internal/fakeaws/truth", "internal/store/storetest", "internal/store/storetest/postgres", "internal/web/webtest"},
 	{"cmd/keyreeve"},
 }
 

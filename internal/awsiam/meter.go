@@ -30,6 +30,7 @@ type meter struct {
 	log      *slog.Logger
 	now      func() time.Time // nil: durations are not logged
 	attempts atomic.Int64
+	all      *Counters // of all meters together
 
 	mu      sync.Mutex
 	calls   map[string]int
@@ -42,6 +43,7 @@ func newMeter(s Settings, r aws.Retryer) *meter {
 		retryer: r,
 		slots:   make(chan struct{}, s.Concurrency),
 		log:     s.Log, now: s.Now,
+		all:   s.Counters,
 		calls: map[string]int{},
 	}
 	if s.Rate > 0 {
@@ -60,6 +62,7 @@ func (m *meter) attach(stack *middleware.Stack) error {
 }
 
 func (m *meter) count(action string) {
+	m.all.call(action)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls[action]++
@@ -154,12 +157,16 @@ func (m *meter) attempt(ctx context.Context, limiter *rate.Limiter, in middlewar
 		}
 	}
 	m.attempts.Add(1)
+	m.all.request()
 	var sent atomic.Bool // perhaps: a connection was at hand
 	out, md, err = next.HandleFinalize(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
 	}), in)
 	if t, ok := middleware.GetStackValue(ctx, tallyKey{}).(*tally); ok && err != nil && sent.Load() && !refused(err) {
 		t.unclear = true
+	}
+	if errors.Is(kindOf(err), ErrThrottled) {
+		m.all.throttle(actionOf(ctx))
 	}
 	if err != nil && ctx.Err() == nil {
 		err = m.failed(ctx, err)

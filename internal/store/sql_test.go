@@ -459,7 +459,7 @@ func allOrNothing(t *testing.T, url string) {
 		defer func() { _ = recover() }()
 		_ = d.Begin(t.Context(), journal.Run{ID: "run-2", Kind: journal.Apply, Account: "111122223333", StartedAt: noon})
 	}()
-	runs, err := d.Runs(t.Context(), "", 0)
+	runs, err := d.Runs(t.Context(), RunFilter{})
 	if err != nil || len(runs) != 1 {
 		t.Errorf("%d runs, %v", len(runs), err)
 	}
