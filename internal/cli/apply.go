@@ -29,8 +29,9 @@ import (
 
 // writerFlags name the credentials that may change the account.
 type writerFlags struct {
-	profile string
-	role    string
+	profile  string
+	role     string
+	external string // id that the role asks for; empty: none
 }
 
 func (f *writerFlags) register(c *cobra.Command) {
@@ -357,7 +358,7 @@ func (a *app) writerSettings(f writerFlags) awsiam.Settings {
 	if f.profile != "" {
 		s.Profile = f.profile
 	}
-	s.RoleARN = f.role
+	s.RoleARN, s.ExternalID = f.role, f.external
 	return s
 }
 

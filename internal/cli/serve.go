@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,6 +78,7 @@ func (a *app) serveCommand() *cobra.Command {
 	f.orgFlags.register(c)
 	registerRotator(&f.writerFlags, c)
 	fs := c.Flags()
+	fs.Lookup("rotate-role").Usage = "`ARN` of a role to assume for rotating; with --org the NAME of a role in each account"
 	fs.StringVar(&f.only, "only", "", "serve only that `PART`: rotations")
 	fs.StringVar(&f.ruleset, "ruleset", "default", "built-in `NAME` or a file")
 	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`; those of the settings file hold too")
@@ -193,19 +196,68 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 			return err
 		},
 	}
-	if f.profile != "" || f.writerFlags.role != "" {
+	if work.Rotate, err = a.rotator(ctx, f, s); err != nil {
+		return nil, err
+	}
+	s.loop = &daemon.Loop{Work: work, Schedule: schedule, Concurrency: f.concurrency, Tick: tick, Wait: a.wait}
+	return s, nil
+}
+
+// rotator moves rotations on: those of the account of the flags' credentials, or with --org those of every account, by a role in
+// each. nil: nobody was asked to.
+func (a *app) rotator(ctx context.Context, f *serveFlags, s *service) (func(ctx context.Context) error, error) {
+	role := f.writerFlags.role
+	switch {
+	case f.profile == "" && role == "":
+		return nil, nil
+	case f.org && strings.HasPrefix(role, "arn:"), f.org && role == "":
+		return nil, misuse("such as --rotate-role keyreeve-rotate; keyreeve org setup makes it", "with --org, --rotate-role is the name of a role in each account")
+	case !f.org:
 		r, err := a.rotating(ctx, f.writerFlags)
 		if err != nil {
 			return nil, err
 		}
 		s.closes = append(s.closes, r.close)
-		work.Rotate = func(ctx context.Context) error {
+		return func(ctx context.Context) error {
 			_, err := r.engine.TickDue(ctx, 1000)
 			return err
-		}
+		}, nil
 	}
-	s.loop = &daemon.Loop{Work: work, Schedule: schedule, Concurrency: f.concurrency, Tick: tick, Wait: a.wait}
-	return s, nil
+	ledger := s.db.Ledger(store.Origin{})
+	return func(ctx context.Context) error {
+		due, err := ledger.DueAccounts(ctx, a.sys.Now())
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for _, id := range due {
+			if ctx.Err() == nil {
+				errs = append(errs, a.rotateIn(ctx, f, s, id))
+			}
+		}
+		return errors.Join(errs...)
+	}, nil
+}
+
+// rotateIn moves the due rotations of one account of an organisation on.
+func (a *app) rotateIn(ctx context.Context, f *serveFlags, s *service, account string) error {
+	partition := "aws"
+	if known, ok, err := s.db.AccountOf(ctx, account); err != nil {
+		return err
+	} else if ok {
+		partition = known.Account.Partition
+	}
+	w := writerFlags{
+		profile: f.profile, external: f.externalID,
+		role: "arn:" + partition + ":iam::" + account + ":role/" + strings.TrimPrefix(f.writerFlags.role, "/"),
+	}
+	r, err := a.rotating(ctx, w)
+	if err != nil {
+		return fmt.Errorf("rotations of account %s: %w", account, err)
+	}
+	defer r.close()
+	_, err = r.engine.TickDue(ctx, 1000)
+	return err
 }
 
 // standing is the store and its ledger, as a Teller asks them.

@@ -278,6 +278,15 @@ func listsRotations(t *testing.T, d *store.DB) {
 			t.Errorf("due of %q after %s, at most %d: %q, %v, want %q", test.account, test.after, test.limit, got, err, test.want)
 		}
 	}
+	for after, want := range map[time.Duration]string{0: Account, time.Microsecond: Account + " 444455556666", -24 * time.Hour: Account} {
+		ids, err := l.DueAccounts(t.Context(), start.Add(after))
+		if got := strings.Join(ids, " "); err != nil || got != want {
+			t.Errorf("accounts with rotations due after %s: %q, %v, want %q", after, got, err, want)
+		}
+	}
+	if waiting, err := l.Waiting(t.Context()); err != nil || len(waiting) != 0 {
+		t.Errorf("nothing waits for a person: %+v, %v", waiting, err)
+	}
 	for _, test := range []struct {
 		f    store.RotationFilter
 		want string
@@ -317,6 +326,13 @@ func listsRotations(t *testing.T, d *store.DB) {
 	}
 	if got, err := l.Load(t.Context(), "rot-o"); err != nil || got.ID != "rot-over" {
 		t.Errorf("a prefix: %+v, %v", got, err)
+	}
+	held := rotating("rot-held", "u8", 8)
+	beginRotation(t, l, &held)
+	held.Resume, held.Why = rotate.Requested, "a permission is missing"
+	move(t, l, &held, rotate.Blocked, rotate.Lacking)
+	if waiting, err := l.Waiting(t.Context()); err != nil || len(waiting) != 1 || waiting[0].ID != "rot-held" {
+		t.Errorf("waiting: %+v, %v", waiting, err)
 	}
 	if _, err := l.Events(t.Context(), "rot-x"); !errors.Is(err, rotate.ErrNoRotation) {
 		t.Errorf("events of none: %v", err)
