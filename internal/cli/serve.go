@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/daemon"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/fleet"
 	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/store"
@@ -33,6 +36,7 @@ type serveFlags struct {
 	orgFlags
 	writerFlags
 	only        string
+	role        string
 	ruleset     string
 	exceptions  string
 	schedule    string
@@ -80,6 +84,7 @@ func (a *app) serveCommand() *cobra.Command {
 	fs := c.Flags()
 	fs.Lookup("rotate-role").Usage = "`ARN` of a role to assume for rotating; with --org the NAME of a role in each account"
 	fs.StringVar(&f.only, "only", "", "serve only that `PART`: rotations")
+	fs.StringVar(&f.role, "role", roleAll, "what this machine does where --db is PostgreSQL: `ROLE` all, web (HTTP alone), worker (all but HTTP)")
 	fs.StringVar(&f.ruleset, "ruleset", "default", "built-in `NAME` or a file")
 	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`; those of the settings file hold too")
 	fs.StringVar(&f.schedule, "schedule", "0 6 * * *", "when accounts are read: a `CRON` line of five fields, or @daily, @every 6h")
@@ -93,14 +98,24 @@ func (a *app) serveCommand() *cobra.Command {
 	fs.IntVar(&f.concurrency, "concurrency", accountsAtOnce, "most `ACCOUNTS` read at once")
 	fs.Float64Var(&f.rate, "rate", 0, "most `CALLS` to AWS a second in one account; 0: no fixed limit, slower when AWS throttles")
 	completeValues(c, "only", []string{"rotations"})
+	completeValues(c, "role", []string{roleAll, roleWeb, roleWorker})
 	return c
 }
+
+// What a machine of a fleet does.
+const (
+	roleAll    = "all"
+	roleWeb    = "web"
+	roleWorker = "worker"
+)
 
 // service is what serve works with.
 type service struct {
 	db     *store.DB
-	loop   *daemon.Loop
-	listen net.Listener // nil: no HTTP
+	work   *daemon.Work
+	run    func(ctx context.Context) error // does the work; nil: this machine does none
+	queue  func() int                      // accounts that are due and not read yet
+	listen net.Listener                    // nil: no HTTP
 	closes []func()
 }
 
@@ -122,11 +137,10 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		where = "http://" + s.listen.Addr().String()
 	}
 	a.say("serving; %s; Ctrl-C stops", where)
-	var g errgroup.Group
-	g.Go(func() error {
-		s.loop.Run(ctx)
-		return nil
-	})
+	g, ctx := errgroup.WithContext(ctx)
+	if s.run != nil {
+		g.Go(func() error { return s.run(ctx) })
+	}
 	if s.listen != nil {
 		h, err := a.surface(s)
 		if err != nil {
@@ -165,7 +179,10 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	if _, _, err := terms.notices(a.sys.Now()); err != nil {
 		return nil, asMisuse(err)
 	}
-	if f.listen != "none" {
+	if err := f.checkRole(a); err != nil {
+		return nil, err
+	}
+	if f.listen != "none" && f.role != roleWorker {
 		if s.listen, err = (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen); err != nil {
 			return nil, misuse("--listen names another address, or none", "listen on %q: %v", f.listen, err)
 		}
@@ -196,68 +213,139 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 			return err
 		},
 	}
-	if work.Rotate, err = a.rotator(ctx, f, s); err != nil {
+	turn, err := a.rotator(ctx, f, s)
+	if err != nil {
 		return nil, err
 	}
-	s.loop = &daemon.Loop{Work: work, Schedule: schedule, Concurrency: f.concurrency, Tick: tick, Wait: a.wait}
-	return s, nil
-}
-
-// rotator moves rotations on: those of the account of the flags' credentials, or with --org those of every account, by a role in
-// each. nil: nobody was asked to.
-func (a *app) rotator(ctx context.Context, f *serveFlags, s *service) (func(ctx context.Context) error, error) {
-	role := f.writerFlags.role
-	switch {
-	case f.profile == "" && role == "":
-		return nil, nil
-	case f.org && strings.HasPrefix(role, "arn:"), f.org && role == "":
-		return nil, misuse("such as --rotate-role keyreeve-rotate; keyreeve org setup makes it", "with --org, --rotate-role is the name of a role in each account")
-	case !f.org:
-		r, err := a.rotating(ctx, f.writerFlags)
+	s.work = work
+	if f.role == roleWeb {
+		return s, nil
+	}
+	if s.db.Path() == "" { // on a server: many machines share the work
+		url, err := a.database()
 		if err != nil {
 			return nil, err
 		}
-		s.closes = append(s.closes, r.close)
-		return func(ctx context.Context) error {
-			_, err := r.engine.TickDue(ctx, 1000)
-			return err
+		if err := fleet.Migrate(ctx, url); err != nil {
+			return nil, err
+		}
+		set := fleet.Settings{
+			URL: url, Work: work, Schedule: schedule, Book: s.db, Concurrency: f.concurrency, Tick: tick, Relist: 24 * time.Hour, Turns: 1,
+		}
+		if turn != nil {
+			set.Rotate, set.Rotations = turn, ledger
+		}
+		s.run = func(ctx context.Context) error { return fleet.Run(ctx, set) }
+		return s, nil
+	}
+	if turn != nil {
+		work.Rotate = func(ctx context.Context) error { return a.turnDue(ctx, ledger, turn) }
+	}
+	loop := &daemon.Loop{Work: work, Schedule: schedule, Concurrency: f.concurrency, Tick: tick, Wait: a.wait}
+	s.queue = loop.Queue
+	s.run = func(ctx context.Context) error {
+		loop.Run(ctx)
+		return nil
+	}
+	return s, nil
+}
+
+// checkRole refuses a role that makes no sense with the database.
+func (f *serveFlags) checkRole(a *app) error {
+	if !slices.Contains([]string{roleAll, roleWeb, roleWorker}, f.role) {
+		return misuse("use all, web or worker", "unknown --role %q", f.role)
+	}
+	url, err := a.database()
+	if err != nil {
+		return err
+	}
+	if f.role != roleAll && !strings.HasPrefix(url, "postgres") {
+		return misuse("--db postgres://... shares the work of many machines; one machine needs no --role", "--role %s needs a database on a server", f.role)
+	}
+	if f.role == roleWeb && f.listen == "none" {
+		return misuse("leave out --listen none", "--role web does nothing but HTTP")
+	}
+	return nil
+}
+
+// rotator moves one rotation on: of the account of the flags' credentials, or with --org of any, by a role in it. nil: nobody
+// was asked to.
+func (a *app) rotator(ctx context.Context, f *serveFlags, s *service) (func(ctx context.Context, rotation, account string) error, error) {
+	role := f.writerFlags.role
+	if f.profile == "" && role == "" {
+		return nil, nil //nolint:nilnil // as said
+	}
+	if f.org {
+		if role == "" || strings.HasPrefix(role, "arn:") {
+			return nil, misuse("such as --rotate-role keyreeve-rotate; keyreeve org setup makes it", "with --org, --rotate-role is the name of a role in each account")
+		}
+		return func(ctx context.Context, rotation, account string) error {
+			return a.rotateIn(ctx, f, s, rotation, account)
 		}, nil
 	}
-	ledger := s.db.Ledger(store.Origin{})
-	return func(ctx context.Context) error {
-		due, err := ledger.DueAccounts(ctx, a.sys.Now())
-		if err != nil {
-			return err
+	r, err := a.rotating(ctx, f.writerFlags)
+	if err != nil {
+		return nil, err
+	}
+	s.closes = append(s.closes, r.close)
+	var one sync.Mutex // the places of one account are opened one after the other
+	return func(ctx context.Context, rotation, account string) error {
+		if account != r.engine.Caller.Account.ID {
+			return nil // somebody else's, with credentials of that account
 		}
-		var errs []error
-		for _, id := range due {
-			if ctx.Err() == nil {
-				errs = append(errs, a.rotateIn(ctx, f, s, id))
-			}
-		}
-		return errors.Join(errs...)
+		one.Lock()
+		defer one.Unlock()
+		return ticked(r.engine.Tick(ctx, rotation))
 	}, nil
 }
 
-// rotateIn moves the due rotations of one account of an organisation on.
-func (a *app) rotateIn(ctx context.Context, f *serveFlags, s *service, account string) error {
+// ticked is what is wrong with a tick: that somebody else was first is not.
+func ticked(_ *rotate.Rotation, err error) error {
+	if errors.Is(err, rotate.ErrLost) {
+		return nil
+	}
+	return err
+}
+
+// turnDue moves every rotation on that is due.
+func (a *app) turnDue(ctx context.Context, ledger *store.Ledger, turn func(ctx context.Context, rotation, account string) error) error {
+	ids, err := ledger.Due(ctx, "", a.sys.Now(), 1000)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			break
+		}
+		r, err := ledger.Load(ctx, id)
+		if err == nil {
+			err = turn(ctx, id, r.Account)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("rotation %s: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// rotateIn moves a rotation of one account of an organisation on.
+func (a *app) rotateIn(ctx context.Context, f *serveFlags, s *service, rotation, account string) error {
 	partition := "aws"
 	if known, ok, err := s.db.AccountOf(ctx, account); err != nil {
 		return err
 	} else if ok {
 		partition = known.Account.Partition
 	}
-	w := writerFlags{
-		profile: f.profile, external: f.externalID,
-		role: "arn:" + partition + ":iam::" + account + ":role/" + strings.TrimPrefix(f.writerFlags.role, "/"),
-	}
+	w := f.writerFlags
+	w.external = cmp.Or(w.external, f.externalID)
+	w.role = "arn:" + partition + ":iam::" + account + ":role/" + strings.TrimPrefix(f.writerFlags.role, "/")
 	r, err := a.rotating(ctx, w)
 	if err != nil {
-		return fmt.Errorf("rotations of account %s: %w", account, err)
+		return err
 	}
 	defer r.close()
-	_, err = r.engine.TickDue(ctx, 1000)
-	return err
+	return ticked(r.engine.Tick(ctx, rotation))
 }
 
 // standing is the store and its ledger, as a Teller asks them.

@@ -229,27 +229,6 @@ func fits(r *rotate.Rotation, run *journal.Run) bool {
 		r.State == state && r.State.Over() == !run.EndedAt.IsZero()
 }
 
-// DueAccounts are the accounts of the rotations that are to be looked at by now, by id.
-func (l *Ledger) DueAccounts(ctx context.Context, now time.Time) ([]string, error) {
-	var out []string
-	err := l.d.read(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT DISTINCT account FROM rotations WHERE live = 1 AND next_at <= $1 ORDER BY account`, journal.Stamp(now))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }() // Err tells
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			out = append(out, id)
-		}
-		return rows.Err()
-	})
-	return out, err
-}
-
 // Waiting are the rotations that wait for a person, by id.
 func (l *Ledger) Waiting(ctx context.Context) ([]rotate.Rotation, error) {
 	var found []rotate.Rotation

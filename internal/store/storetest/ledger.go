@@ -278,12 +278,6 @@ func listsRotations(t *testing.T, d *store.DB) {
 			t.Errorf("due of %q after %s, at most %d: %q, %v, want %q", test.account, test.after, test.limit, got, err, test.want)
 		}
 	}
-	for after, want := range map[time.Duration]string{0: Account, time.Microsecond: Account + " 444455556666", -24 * time.Hour: Account} {
-		ids, err := l.DueAccounts(t.Context(), start.Add(after))
-		if got := strings.Join(ids, " "); err != nil || got != want {
-			t.Errorf("accounts with rotations due after %s: %q, %v, want %q", after, got, err, want)
-		}
-	}
 	if waiting, err := l.Waiting(t.Context()); err != nil || len(waiting) != 0 {
 		t.Errorf("nothing waits for a person: %+v, %v", waiting, err)
 	}
