@@ -202,7 +202,7 @@ func whole(check func(ctx context.Context, status int, body []byte) error) middl
 		if err != nil || !ok {
 			return out, md, err
 		}
-		body, err := io.ReadAll(response.Body)
+		body, err := readAll(response)
 		closeErr := response.Body.Close()
 		response.Body = io.NopCloser(bytes.NewReader(body))
 		if ctx.Err() != nil {
@@ -219,6 +219,16 @@ func whole(check func(ctx context.Context, status int, body []byte) error) middl
 		}
 		return out, md, nil
 	})
+}
+
+// readAll makes room once for a body that says how long it is: credential reports are.
+func readAll(response *smithyhttp.Response) ([]byte, error) {
+	var body bytes.Buffer
+	if n := response.ContentLength; n > 0 && n < 16<<20 {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(response.Body)
+	return body.Bytes(), err
 }
 
 // wholeXML wants XML, and of a success the answer to the call. AWS also words every refusal in XML, so one

@@ -63,7 +63,10 @@ func (a *app) auditCommand() *cobra.Command {
 			"with .gz), - is standard input. Several reports are several accounts.\n\n" +
 			"Live, it asks for the credential report (two calls for the whole account), then reads the keys\n" +
 			"of failing users again, so that findings carry key ids, and keys that were deactivated or\n" +
-			"deleted since the report are not reported.",
+			"deleted since the report are not reported.\n\n" +
+			"With --org it audits every account of an organisation as one, by a role in each, which keyreeve org\n" +
+			"setup makes. An account that lets nobody in is a gap and exit 4, never a clean account, and the rest\n" +
+			"is whole. A run that was broken off goes on with --resume.",
 		Example: "  keyreeve audit\n" +
 			"  keyreeve audit --profile prod --evidence live -o text -o html=keys.html\n" +
 			"  keyreeve audit --org --ou Root/Workloads --external-id 7f3a -o summary\n" +

@@ -42,13 +42,13 @@ type orgFlags struct {
 func (f *orgFlags) register(c *cobra.Command) {
 	fs := c.Flags()
 	fs.BoolVar(&f.org, "org", false, "every account of the organisation; the credentials are those of its management account or a delegated administrator")
-	fs.StringSliceVar(&f.accounts, "accounts", nil, "only these accounts of the organisation, by `ID`")
-	fs.StringSliceVar(&f.exclude, "exclude-accounts", nil, "all accounts but these, by `ID`")
-	fs.StringSliceVar(&f.units, "ou", nil, "only the accounts of the organisational unit, by `PATH` (Root/Workloads) or id, and below it")
-	fs.StringVar(&f.role, "org-role", awsiam.DefaultRole, "`ROLE` to assume in each account, with its path where it has one; keyreeve org setup makes it")
-	fs.StringVar(&f.externalID, "external-id", "", "`ID` that the role asks for")
-	fs.Float64Var(&f.assumeRate, "assume-rate", awsiam.DefaultAssumeRate, "most `ROLES` to assume a second, in all accounts together: STS takes 600 calls a second of an account")
-	fs.StringVar(&f.session, "session-name", "keyreeve", "`NAME` of the role's sessions, as the accounts' logs show it")
+	fs.StringSliceVar(&f.accounts, "accounts", nil, "with --org, only these accounts, by `ID`")
+	fs.StringSliceVar(&f.exclude, "exclude-accounts", nil, "with --org, all accounts but these, by `ID`")
+	fs.StringSliceVar(&f.units, "ou", nil, "with --org, only the accounts in and below the organisational unit, by `PATH` (Root/Workloads) or id")
+	fs.StringVar(&f.role, "org-role", awsiam.DefaultRole, "with --org, the `ROLE` to assume in each account, with its path where it has one; keyreeve org setup makes it")
+	fs.StringVar(&f.externalID, "external-id", "", "with --org, the `ID` that the role asks for")
+	fs.Float64Var(&f.assumeRate, "assume-rate", awsiam.DefaultAssumeRate, "with --org, most `ROLES` to assume a second: STS takes 600 calls a second of an account")
+	fs.StringVar(&f.session, "session-name", "keyreeve", "with --org, the `NAME` of the role's sessions, as the accounts' logs show it")
 }
 
 // check finds flags of the organisation without --org, and accounts that are none.
@@ -248,7 +248,7 @@ func (a *app) auditOrganization(ctx context.Context, p *auditPlan, bar *progress
 		if kept != nil {
 			hint = "; --resume goes on with the others"
 		}
-		return nil, &interrupted{"reading " + bar.said() + " accounts" + hint}
+		return nil, &interrupted{"reading " + bar.said() + hint}
 	}
 	if err != nil {
 		return nil, err

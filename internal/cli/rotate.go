@@ -49,6 +49,7 @@ func (a *app) rotateCommand() *cobra.Command {
 func registerRotator(f *writerFlags, c *cobra.Command) {
 	c.Flags().StringVar(&f.profile, "rotate-profile", "", "`NAME` of the AWS profile that may rotate keys (default: --profile)")
 	c.Flags().StringVar(&f.role, "rotate-role", "", "`ARN` of a role to assume for rotating")
+	c.Flags().StringVar(&f.external, "rotate-external-id", "", "`ID` that the role asks for")
 }
 
 // rotating is what a command about rotations works with.

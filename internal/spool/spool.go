@@ -19,6 +19,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ type Run struct {
 type Spool struct {
 	dir   string
 	run   Run
-	packs sync.Pool // of *pack
+	packs chan *pack // as many as there are cores: to pack more at once takes memory and no less time
 
 	mu   sync.Mutex // guards what follows
 	file *os.File
@@ -116,6 +117,10 @@ func (s *Spool) open() error {
 		return errors.Join(err, f.Close())
 	}
 	s.file, s.size, s.at = f, 0, map[string]span{}
+	s.packs = make(chan *pack, runtime.GOMAXPROCS(0))
+	for range cap(s.packs) {
+		s.packs <- nil // made by the first to need it
+	}
 	r := bufio.NewReader(f)
 	for {
 		line, err := r.ReadString('\n')
@@ -164,17 +169,13 @@ func (s *Spool) Accounts() []string {
 	return slices.Sorted(maps.Keys(s.at))
 }
 
-// pack is what it takes to pack a snapshot: the tables of gzip are large, and made once.
+// pack is what it takes to pack a snapshot. The tables of gzip are large, and made once.
 type pack struct {
 	text bytes.Buffer
 	gzip *gzip.Writer
 }
 
-func (s *Spool) pack() *pack {
-	if p, ok := s.packs.Get().(*pack); ok {
-		p.text.Reset()
-		return p
-	}
+func newPack() *pack {
 	p := &pack{}
 	p.gzip, _ = gzip.NewWriterLevel(&p.text, gzip.BestSpeed) // fails for levels that there are not
 	return p
@@ -189,8 +190,12 @@ func (s *Spool) Save(snap *fact.Snapshot) error {
 }
 
 func (s *Spool) save(snap *fact.Snapshot) error {
-	p := s.pack()
-	defer s.packs.Put(p)
+	p := <-s.packs
+	defer func() { s.packs <- p }()
+	if p == nil {
+		p = newPack()
+	}
+	p.text.Reset()
 	p.gzip.Reset(&p.text)
 	if err := errors.Join(json.NewEncoder(p.gzip).Encode(toWire(snap)), p.gzip.Close()); err != nil {
 		return err
