@@ -99,6 +99,7 @@ func (a *app) serveCommand() *cobra.Command {
 	fs.Float64Var(&f.rate, "rate", 0, "most `CALLS` to AWS a second in one account; 0: no fixed limit, slower when AWS throttles")
 	completeValues(c, "only", []string{"rotations"})
 	completeValues(c, "role", []string{roleAll, roleWeb, roleWorker})
+	c.AddCommand(a.serveTokenCommand())
 	return c
 }
 

@@ -1,10 +1,32 @@
 package cli
 
 import (
+	"context"
+	"maps"
 	"net/http"
+	"slices"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/web"
 )
 
+// pingTime is how long /readyz waits for the database.
+const pingTime = 3 * time.Second
+
 // surface is what serve answers over HTTP.
-func (a *app) surface(_ *service) (http.Handler, error) {
-	return http.NotFoundHandler(), nil
+func (a *app) surface(s *service) (http.Handler, error) {
+	return a.api(s.db, s.ready, nil)
+}
+
+// ready tells whether the database answers, and how each part of the work fares.
+func (s *service) ready(ctx context.Context) []web.Check {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	_, _, err := s.db.AccountOf(ctx, "000000000000")
+	out := []web.Check{{Name: "database", Err: err}}
+	checks := s.work.Health.Checks()
+	for _, part := range slices.Sorted(maps.Keys(checks)) {
+		out = append(out, web.Check{Name: part, Err: checks[part].Err})
+	}
+	return out
 }
