@@ -55,7 +55,7 @@ golden: ## write golden files anew; then read the diff
 bench: $(BIN) ## the figures of the README, as ratios to a baseline in the same run
 	@sh scripts/bench.sh
 
-bench-org: $(BIN) ## the figures of an organisation of 10,000 accounts, each with its aim (ten minutes)
+bench-org: $(BIN) ## the figures of an organisation of 10,000 accounts, each with its aim (ten minutes; ORG='-accounts 500' less)
 	@$(GO) build -o bin/simorg ./scripts/simorg
 	@$(GO) build -o bin/bench-org ./scripts/bench-org
 	@bin/bench-org $(ORG) bin/keyreeve bin/simorg
