@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
+	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
 
 // served is serve in a process of its own.
@@ -59,7 +60,9 @@ func (s *served) get(t *testing.T, path, token string) (int, string) {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		_ = s.Process.Kill()
+		told, _ := io.ReadAll(s.stderr)
+		t.Fatalf("%v\n%s", err, told)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
@@ -131,5 +134,31 @@ func TestServe_aPortInUseIsMisuse(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(cmd.Dir, ".local", "*")); len(files) > 0 {
 		t.Errorf("it made %v", files)
+	}
+}
+
+// A database that is away while it serves is shown by /readyz, and waited for; nothing has to be started again.
+func TestServe_aDatabaseThatIsAwayIsShownAndWaitedFor(t *testing.T) {
+	server := postgres.Start(t)
+	cmd := program(t, fakeaws.Demo(storyTime), "serve", "--listen", "127.0.0.1:0", "--tick", "1s", "--db", server.URL(t))
+	s := serving(t, cmd)
+	ready := func(part string) bool {
+		code, body := s.get(t, "/readyz", "")
+		if strings.Contains(body, "postgres://") || strings.Contains(body, "127.0.0.1") {
+			t.Errorf("readyz tells where the database is: %s", body)
+		}
+		return code == http.StatusOK && strings.Contains(body, part)
+	}
+	for !ready("accounts") { // until it has begun to work
+	}
+	if err := server.Down("immediate"); err != nil {
+		t.Fatal(err)
+	}
+	for ready("") {
+	}
+	if err := server.Up(); err != nil {
+		t.Fatal(err)
+	}
+	for !ready("accounts") {
 	}
 }
