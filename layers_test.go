@@ -25,7 +25,7 @@ var floors = [][]string{
 		"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/channel",
 		"internal/notice/noticetest", "internal/fakeaws", "internal/role",
 	},
-	{"internal/config", "internal/web", "internal/daemon", "internal/fakeaws/sim"},
+	{"internal/config", "internal/web", "internal/metric", "internal/daemon", "internal/fakeaws/sim"},
 	{"internal/cli", "internal/fakeaws/moto", "internal/store/storetest", "internal/store/storetest/postgres", "internal/web/webtest"},
 	{"cmd/keyreeve"},
 }
@@ -38,15 +38,16 @@ var groundOnly = []string{
 
 // reserved modules have one home each, with what is below it.
 var reserved = map[string]string{
-	"github.com/aws/":     "internal/awsiam",
-	"github.com/slack-go": "internal/channel",
-	"github.com/wneessen": "internal/channel",
-	"database/sql":        "internal/store",
-	"modernc.org/":        "internal/store",
-	"github.com/pressly/": "internal/store",
-	"github.com/gofrs/":   "internal/store",
-	"github.com/jackc":    "internal/store",
-	"cel.dev/":            "internal/rule",
+	"github.com/aws/":       "internal/awsiam",
+	"github.com/slack-go":   "internal/channel",
+	"github.com/wneessen":   "internal/channel",
+	"database/sql":          "internal/store",
+	"modernc.org/":          "internal/store",
+	"github.com/pressly/":   "internal/store",
+	"github.com/gofrs/":     "internal/store",
+	"github.com/jackc":      "internal/store",
+	"cel.dev/":              "internal/rule",
+	"github.com/prometheus": "internal/metric",
 }
 
 func TestLayers_importsGoDownOnly(t *testing.T) {
