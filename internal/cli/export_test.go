@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyreeve/keyreeve/internal/awsiam"
+	"github.com/keyreeve/keyreeve/internal/daemon"
 	"github.com/keyreeve/keyreeve/internal/store"
 	"github.com/keyreeve/keyreeve/internal/web"
 )
@@ -25,4 +27,18 @@ func ServeToken(ctx context.Context, sys System, args ...string) int {
 func API(sys System, db *store.DB, ready func(context.Context) []web.Check, metrics http.Handler) (http.Handler, error) {
 	a := &app{sys: sys}
 	return a.api(db, ready, metrics)
+}
+
+// Metrics is the page /metrics over a database, of a process that has asked AWS who it is.
+func Metrics(ctx context.Context, sys System, db *store.DB, health *daemon.Health, due func() int, sums bool) (http.Handler, error) {
+	a := &app{sys: sys, version: "1.2.3"}
+	r, err := awsiam.Open(ctx, a.settings(0, 0))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if _, err := r.Caller(ctx); err != nil {
+		return nil, err
+	}
+	return a.metrics(db, health, due, []string{"team"}, sums)
 }

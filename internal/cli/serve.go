@@ -47,6 +47,7 @@ type serveFlags struct {
 	tick        string
 	keepClosed  string
 	keepDays    string
+	sums        bool
 	concurrency int
 	rate        float64
 }
@@ -92,6 +93,7 @@ func (a *app) serveCommand() *cobra.Command {
 	fs.StringVar(&f.jitter, "jitter", "", "spread the accounts over that `TIME` after the schedule, such as 1h")
 	fs.StringVar(&f.dueWithin, "due-within", "30d", "look that `TIME` ahead for what starts to fail, for reminders")
 	fs.StringVar(&f.listen, "listen", web.DefaultAddress, "`ADDRESS` to serve HTTP on; none for no HTTP")
+	fs.BoolVar(&f.sums, "metric-sums", false, "metrics of all accounts together: of thousands, each takes some twenty series")
 	fs.StringVar(&f.tick, "tick", "15s", "`TIME` between two looks at what is due")
 	fs.StringVar(&f.keepClosed, "keep-closed", "730d", "forget verdicts that closed before that `TIME`")
 	fs.StringVar(&f.keepDays, "keep-days", "1095d", "forget days of trends before that `TIME`")
@@ -117,6 +119,7 @@ type service struct {
 	run    func(ctx context.Context) error // does the work; nil: this machine does none
 	queue  func() int                      // accounts that are due and not read yet
 	listen net.Listener                    // nil: no HTTP
+	sums   bool                            // metrics leave single accounts out
 	closes []func()
 }
 
@@ -154,7 +157,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 
 // service checks everything that can be wrong before anything is read, and opens what serve needs.
 func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error) {
-	s := &service{}
+	s := &service{sums: f.sums}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
@@ -111,6 +114,17 @@ func TestServe_readsJudgesAndShowsAndStopsWhenInterrupted(t *testing.T) {
 		}
 		if err := json.Unmarshal([]byte(body), &page); err != nil {
 			t.Fatal(err)
+		}
+	}
+	code, body := s.get(t, "/metrics", "")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil || code != http.StatusOK {
+		t.Fatalf("metrics: %d, %v\n%s", code, err, body)
+	}
+	for _, name := range []string{"keyreeve_up", "keyreeve_key_age_keys", "keyreeve_aws_calls_total"} {
+		if families[name] == nil {
+			t.Errorf("no metric %s in\n%s", name, body)
 		}
 	}
 	if err := s.Process.Signal(os.Interrupt); err != nil {

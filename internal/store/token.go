@@ -114,7 +114,7 @@ func (d *DB) Tokens(ctx context.Context) ([]Token, error) {
 	return found, err
 }
 
-const selectTokens = `SELECT id, name, hash, created_at, expires_at, revoked_at FROM tokens ` //nolint:gosec // a question, no secret
+const selectTokens = `SELECT id, name, hash, created_at, expires_at, revoked_at FROM tokens ` //nolint:gosec // names of columns, no credentials
 
 func tokens(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]Token, error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
