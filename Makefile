@@ -49,7 +49,7 @@ generate: ## write docs/, the schemas and examples/ anew from the code
 	$(GO) test -count=1 -run 'TestGenerated' . -update
 
 golden: ## write golden files anew; then read the diff
-	$(GO) test -count=1 ./internal/report ./internal/credreport ./internal/role ./internal/web ./internal/cli -run 'Golden|Script|saysWhatIsWrong|isWhatTheDocumentMakes' -update
+	$(GO) test -count=1 ./internal/report ./internal/credreport ./internal/role ./internal/web ./internal/metric ./internal/cli -run 'Golden|Script|saysWhatIsWrong|isWhatTheDocumentMakes' -update
 	git --no-pager diff --stat
 
 bench: $(BIN) ## the figures of the README, as ratios to a baseline in the same run

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -43,9 +44,11 @@ type month struct {
 	dead     chan struct{}
 	stderr   bytes.Buffer
 	sink     *inbox
+	listen   string // where it serves HTTP
 
-	open map[string]bool // by rule, account, user and key, as of the last time of the schedule
-	want []string        // what should be told, in no order
+	active int             // keys in the accounts that are there
+	open   map[string]bool // by rule, account, user and key, as of the last time of the schedule
+	want   []string        // what should be told, in no order
 }
 
 // The rules of the month, few enough to be recomputed in a few lines.
@@ -141,6 +144,10 @@ func newMonth(t *testing.T, seed uint64) *month {
 	server, err := m.cloud.Start()
 	m.must(err)
 	t.Cleanup(server.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	m.must(err)
+	m.listen = l.Addr().String()
+	m.must(l.Close()) // it is free for the program, each time that it is started
 	m.write("rules.yaml", monthRules)
 	m.settings()
 	m.env = []string{
@@ -186,7 +193,7 @@ func (m *month) serve() {
 	m.must(err)
 	m.cmd = &exec.Cmd{
 		Path: self, Dir: m.dir, Env: m.env, Stderr: &m.stderr,
-		Args: []string{"keyreeve", "serve", "--org", "--schedule", "0 6 * * *", "--tick", "1h", "--listen", "none", "--ruleset", "rules.yaml", "--concurrency", "4", "--log-level", "warn"},
+		Args: []string{"keyreeve", "serve", "--org", "--schedule", "0 6 * * *", "--tick", "1h", "--listen", m.listen, "--ruleset", "rules.yaml", "--concurrency", "4", "--log-level", "warn"},
 	}
 	m.must(m.cmd.Start())
 	m.dead = make(chan struct{})
@@ -267,6 +274,7 @@ func (m *month) happen(day int) {
 
 // expect is what a reading at that instant should find, recomputed from the accounts as they are.
 func (m *month) expect(at time.Time) {
+	m.active = 0
 	now, excepted, there := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, id := range m.accounts {
 		if m.suspend[id] {
@@ -282,6 +290,7 @@ func (m *month) expect(at time.Time) {
 					continue
 				}
 				active++
+				m.active++
 				if at.Sub(k.Created) > 90*24*time.Hour {
 					note(now, excepted, accepted, fmt.Sprint(who, " old ", k.Created.Unix()))
 				}
@@ -343,6 +352,33 @@ func (m *month) history() []string {
 	return out
 }
 
+// metrics compares what the page for Prometheus counts with what the accounts held at the last reading.
+func (m *month) metrics() {
+	page := scrape(m.t, "http://"+m.listen+"/metrics")
+	open := map[string]int{}
+	for what := range m.open {
+		open[strings.Fields(what)[2]]++
+	}
+	for _, c := range []struct {
+		family string
+		labels []string
+		want   int
+	}{
+		{"keyreeve_up", nil, 1},
+		{"keyreeve_verdicts", []string{"rule", "old", "status", "fail"}, open["old"]},
+		{"keyreeve_verdicts", []string{"rule", "two", "status", "fail"}, open["two"]},
+		{"keyreeve_accounts", []string{"state", "read"}, 31 - len(m.suspend)},
+		{"keyreeve_accounts", []string{"state", "gone"}, len(m.suspend)},
+		{"keyreeve_keys", []string{"active", "true"}, m.active},
+		{"keyreeve_key_age_keys", nil, m.active},
+		{"keyreeve_notices", []string{"state", "waiting"}, 0},
+	} {
+		if got, _ := page.sum(c.family, c.labels...); int(got) != c.want {
+			m.t.Errorf("metric %s %v: %v, want %d", c.family, c.labels, got, c.want)
+		}
+	}
+}
+
 // run lets the month go by, and compares what was kept and told with what happened.
 func (m *month) run(disturb func(day int)) (restarts int) {
 	m.serve()
@@ -360,6 +396,7 @@ func (m *month) run(disturb func(day int)) (restarts int) {
 		m.happen(day)
 	}
 	restarts += m.until(m.clock.time().Add(4 * time.Hour)) // the last messages
+	m.metrics()
 	slices.Sort(m.want)
 	if diff := cmp.Diff(m.want, m.history()); diff != "" {
 		m.t.Errorf("history (-happened +kept):\n%s", diff)
