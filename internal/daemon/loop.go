@@ -112,7 +112,8 @@ func (c *collecting) round(ctx context.Context) error {
 		}
 	}
 	err = c.collect(ctx, due)
-	if c.Tell != nil && ctx.Err() == nil {
+	// While the accounts are spread, what changed is gathered: people are told once, of all of them.
+	if c.Tell != nil && ctx.Err() == nil && !c.Schedule.Underway(c.Now()) {
 		c.try(ctx, Notices, c.Tell)
 	}
 	return err

@@ -306,3 +306,32 @@ func TestLoop_accountsThatLeaveAreClosed(t *testing.T) {
 		t.Errorf("%+v, %v", closed, err)
 	}
 }
+
+func TestLoop_tellsOnceOfAllAccountsThatAreSpread(t *testing.T) {
+	c := newClock(morning.Add(-time.Hour))
+	cloud, members := company(t, 6)
+	w, db := work(t, c, cloud, members)
+	var told []int
+	w.Tell = func(ctx context.Context) error {
+		untold, err := db.Untold(ctx)
+		if err != nil {
+			return err
+		}
+		if len(untold) > 0 {
+			told = append(told, len(untold))
+		}
+		for _, a := range untold {
+			if err := db.Told(ctx, a.Account.ID, a.JudgedAt); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 30*time.Minute), Tick: time.Minute}, c, 1)
+	for range 120 {
+		c.move(time.Minute)
+	}
+	if !slices.Equal(told, []int{6, 6}) {
+		t.Errorf("told of %v accounts at a time, want all 6 at the start and all 6 after the spread", told)
+	}
+}

@@ -76,6 +76,12 @@ func (s *Schedule) Last(t time.Time) time.Time {
 	return time.Time{}
 }
 
+// Underway tells whether a time of the schedule has come, and some accounts may not be due yet: the spread goes on.
+func (s *Schedule) Underway(t time.Time) bool {
+	last := s.Last(t)
+	return !last.IsZero() && t.Before(last.Add(s.jitter))
+}
+
 // Offset is how much later than the schedule an account is read.
 func (s *Schedule) Offset(account string) time.Duration {
 	if s.jitter < time.Second {
