@@ -170,7 +170,7 @@ func cliPage(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString("# Command line\n\nGenerated from the code by `make generate`.\n")
 	for _, c := range []string{"", "audit", "plan", "apply", "undo", "runs", "runs show", "runs export", "runs verify", "rotate", "rotate start", "rotate list", "rotate show", "rotate advance",
-		"rotate confirm", "rotate approve", "rotate cancel", "rotate watch", "request", "requests", "requests approve", "requests deny", "notices", "notices test", "serve", "serve token", "serve token add", "serve token list", "serve token revoke", "history", "trend", "diff", "rules", "rules show", "org", "org accounts", "org setup", "db", "db migrate", "db check", "db copy", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
+		"rotate confirm", "rotate approve", "rotate cancel", "rotate watch", "request", "requests", "requests approve", "requests deny", "notices", "notices list", "notices test", "serve", "serve token", "serve token add", "serve token list", "serve token revoke", "history", "trend", "diff", "rules", "rules show", "org", "org accounts", "org setup", "db", "db migrate", "db check", "db copy", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
 		args := append(strings.Fields("help"), strings.Fields(c)...)
 		fmt.Fprintf(&b, "\n## keyreeve %s\n\n```\n%s\n```\n", c, strings.TrimSpace(run(t, 0, args...)))
 	}

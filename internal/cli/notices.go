@@ -27,15 +27,61 @@ import (
 func (a *app) noticesCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "notices",
-		Short: "Who is told what changed: test a channel",
+		Short: "Who is told what changed: what was sent, test a channel",
 		Long: "Who is told what changed is in the settings file, under notices:. Secrets, such as the address of a webhook,\n" +
 			"stand in variables or in files that nobody else may read, which the settings name.",
-		Example: "  keyreeve notices test team",
+		Example: "  keyreeve notices list\n  keyreeve notices test team",
 		Args:    noArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.noticesTestCommand())
+	c.AddCommand(a.noticesListCommand(), a.noticesTestCommand())
 	return c
+}
+
+func (a *app) noticesListCommand() *cobra.Command {
+	var format string
+	var limit int
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "What keyreeve serve has sent, and what waits",
+		Long: "list tells of the messages that keyreeve serve has put into the outbox, the last ones first: which channel, whether it\n" +
+			"was sent, what the channel answered, and when one that failed is tried again.",
+		Example: "  keyreeve notices list\n  keyreeve notices list -o json --limit 0",
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := refuseEmptyFlags(c); err != nil {
+				return err
+			}
+			return a.listNotices(c.Context(), format, limit)
+		},
+	}
+	c.Flags().StringVarP(&format, "output", "o", "text", "`FORMAT`: text, json")
+	c.Flags().IntVar(&limit, "limit", 20, "most `MESSAGES` to list; 0: all")
+	completeValues(c, "output", []string{"text", "json"})
+	return c
+}
+
+func (a *app) listNotices(ctx context.Context, format string, limit int) error {
+	f, err := textOrJSON(format)
+	if err != nil {
+		return err
+	}
+	if limit < 0 {
+		return misuse("use 0 for all", "--limit %d", limit)
+	}
+	var found []notice.Record
+	db, err := a.openExisting(ctx)
+	if err != nil {
+		return err
+	}
+	if db != nil {
+		defer func() { _ = db.Close() }()
+		if found, err = db.Outbox().Notices(ctx, limit); err != nil {
+			return err
+		}
+	}
+	opt := a.reportOptions()
+	return a.writeStdout(func(w io.Writer) error { return report.WriteNotices(w, f, found, opt) })
 }
 
 // testLimit is how long a test waits for its channel.

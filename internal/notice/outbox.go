@@ -63,6 +63,16 @@ type Attempt struct {
 	NextTry time.Time // of Failed; else zero
 }
 
+// Record is a message of the outbox with its receipts, for people.
+type Record struct {
+	ID       string
+	Channel  string
+	AddedAt  time.Time
+	NextTry  time.Time // zero once it is closed
+	State    State     // Sent or GivenUp; empty: it is to be delivered
+	Attempts []Attempt // in their order
+}
+
 // postTries is how often Post composes anew because somebody else put in a part of the same changes meanwhile.
 const postTries = 5
 

@@ -191,20 +191,10 @@ func (o *Outbox) Mark(ctx context.Context, id string, a notice.Attempt) error {
 	return err
 }
 
-// NoticeRecord is a message of the outbox with its receipts, for people.
-type NoticeRecord struct {
-	ID       string
-	Channel  string
-	AddedAt  time.Time
-	NextTry  time.Time    // zero once it is closed
-	State    notice.State // empty: it is to be delivered
-	Attempts []notice.Attempt
-}
-
 // Notices lists messages, those put in last first, at most limit (0: all).
-func (o *Outbox) Notices(ctx context.Context, limit int) ([]NoticeRecord, error) {
+func (o *Outbox) Notices(ctx context.Context, limit int) ([]notice.Record, error) {
 	const query = `SELECT id, channel, added_at, next_at, coalesce(state, '') FROM notices ORDER BY added_at DESC, id LIMIT $1`
-	var out []NoticeRecord
+	var out []notice.Record
 	err := o.d.read(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, query, bound(limit))
 		if err != nil {
@@ -212,7 +202,7 @@ func (o *Outbox) Notices(ctx context.Context, limit int) ([]NoticeRecord, error)
 		}
 		defer func() { _ = rows.Close() }() // Err tells
 		for rows.Next() {
-			var n NoticeRecord
+			var n notice.Record
 			var added, next string
 			if err := rows.Scan(&n.ID, &n.Channel, &added, &next, &n.State); err != nil {
 				return err
