@@ -294,6 +294,7 @@ func TestTick_whatFailedIsTriedAgainAsItWasComposed(t *testing.T) {
 	o, w := &noticetest.Memory{}, newWatch()
 	r := routing(notice.Terms{Name: "a", Digest: true})
 	post(t, o, r, now, change(1), change(2))
+	var mu sync.Mutex // two are delivered at once
 	var bodies []string
 	fails := true
 	a := &sink{name: "a"}
@@ -302,6 +303,8 @@ func TestTick_whatFailedIsTriedAgainAsItWasComposed(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		bodies = append(bodies, string(b))
 		if fails {
 			return errors.New("no")
