@@ -10,7 +10,7 @@ LINT_VER := v2.15.0
 SOURCES  := $(shell find cmd internal -name '*.go' -o -path '*/rulesets/*' -o -path '*/pages/*' -o -path '*/page/*' -o -path '*/template/*' -o -path '*/schema/*' -o -path '*/data/*' -o -name openapi.json) go.mod go.sum VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check lint generate golden bench fuzz crash release clean setup
+.PHONY: help build demo test check lint generate golden bench bench-fleet fuzz crash release clean setup
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ golden: ## write golden files anew; then read the diff
 
 bench: $(BIN) ## the figures of the README, as ratios to a baseline in the same run
 	@sh scripts/bench.sh
+
+bench-fleet: ## the same accounts by 1, 2 and 4 machines on one PostgreSQL: how many times as fast (minutes)
+	$(GO) test ./internal/fleet -run '^$$' -bench Fleet -benchtime 1x
 
 # Goroutines make the coverage of one input vary, so minimising would take all the time.
 fuzz: ## fuzz everything that is parsed: credential reports for a minute, plans and journals for half of one
