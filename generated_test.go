@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/config"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/metric"
 	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/plan"
 	"github.com/keyreeve/keyreeve/internal/report"
@@ -37,6 +38,7 @@ func TestGenerated_filesAreWhatTheCodeSays(t *testing.T) {
 	files := map[string]string{
 		"docs/rules.md":                      rulesPage(t),
 		"docs/cli.md":                        cliPage(t),
+		"docs/metrics.md":                    metricsPage(),
 		"docs/schema/audit.schema.json":      string(report.AuditSchema()),
 		"docs/schema/config.schema.json":     string(config.ConfigSchema()),
 		"docs/schema/run.schema.json":        string(report.RunSchema()),
@@ -148,12 +150,27 @@ func rulesPage(t *testing.T) string {
 	return b.String()
 }
 
+func metricsPage() string {
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nGenerated from the code by `make generate`. [serve.md](serve.md) tells how to read them, and [alerts.yaml](alerts.yaml) holds rules.\n\n")
+	b.WriteString("| metric | type | labels | what it tells |\n|---|---|---|---|\n")
+	for _, f := range metric.Families() {
+		kind := "gauge"
+		if f.Counter {
+			kind = "counter"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, kind, strings.Join(f.AllLabels(), ", "), f.Help)
+	}
+	b.WriteString("\nBeside them stand those of Go and of the operating system (`go_`, `process_`).\n")
+	return b.String()
+}
+
 func cliPage(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("# Command line\n\nGenerated from the code by `make generate`.\n")
 	for _, c := range []string{"", "audit", "plan", "apply", "undo", "runs", "runs show", "runs export", "runs verify", "rotate", "rotate start", "rotate list", "rotate show", "rotate advance",
-		"rotate confirm", "rotate approve", "rotate cancel", "rotate watch", "request", "requests", "requests approve", "requests deny", "notices", "notices test", "serve", "history", "trend", "diff", "rules", "rules show", "org", "org accounts", "org setup", "db", "db migrate", "db check", "db copy", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
+		"rotate confirm", "rotate approve", "rotate cancel", "rotate watch", "request", "requests", "requests approve", "requests deny", "notices", "notices test", "serve", "serve token", "serve token add", "serve token list", "serve token revoke", "history", "trend", "diff", "rules", "rules show", "org", "org accounts", "org setup", "db", "db migrate", "db check", "db copy", "doctor", "iam-policy", "demo", "completion", "man", "version", "exit-codes"} {
 		args := append(strings.Fields("help"), strings.Fields(c)...)
 		fmt.Fprintf(&b, "\n## keyreeve %s\n\n```\n%s\n```\n", c, strings.TrimSpace(run(t, 0, args...)))
 	}

@@ -25,8 +25,11 @@ var floors = [][]string{
 		"internal/audit", "internal/report", "internal/awsiam", "internal/store", "internal/courier", "internal/channel",
 		"internal/notice/noticetest", "internal/fakeaws", "internal/role",
 	},
-	{"internal/config", "internal/web", "internal/daemon", "internal/fakeaws/sim"},
-	{"internal/fleet", "internal/fakeaws/moto", "internal/store/storetest", "internal/store/storetest/postgres"},
+	{"internal/config", "internal/web", "internal/metric", "internal/daemon", "internal/fakeaws/sim"},
+	{
+		"internal/fleet", "internal/fakeaws/moto", "internal/fakeaws/truth", "internal/store/storetest", "internal/store/storetest/postgres",
+		"internal/web/webtest",
+	},
 	{"internal/cli"},
 	{"cmd/keyreeve"},
 }
@@ -49,6 +52,7 @@ var reserved = map[string][]string{
 	"github.com/jackc":      {"internal/store", "internal/fleet"},
 	"github.com/riverqueue": {"internal/fleet"},
 	"cel.dev/":              {"internal/rule"},
+	"github.com/prometheus": {"internal/metric"},
 }
 
 func TestLayers_importsGoDownOnly(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/cli"
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/rule"
@@ -27,6 +28,8 @@ import (
 //	<!-- clock +8d -->
 //	<!-- use USER KEY -->
 //	<!-- file PATH -->                     the block that follows is the file's text
+//	<!-- organize -->                      the company becomes the management account of an organisation of six accounts
+//	<!-- roll out ACCOUNT -->              the account gets the roles that it lacked
 //	<!-- hours N -->                       hours pass, and each begins with `keyreeve rotate advance`
 //	<!-- hours N use USER FILE SERVICE --> so, and in each the user's profile of that credentials file is used
 //
@@ -121,6 +124,12 @@ func (s *teller) obey(words []string) {
 		if err := s.cloud.Accounts()[0].Use(words[1], words[2], "s3", "eu-west-1"); err != nil {
 			s.t.Fatal(err)
 		}
+	case len(words) == 1 && words[0] == "organize":
+		if err := organize(s.cloud); err != nil {
+			s.t.Fatal(err)
+		}
+	case len(words) == 3 && words[0] == "roll":
+		s.cloud.Account(words[2]).SetRoles(orgRoles()...)
 	case len(words) == 2 && words[0] == "file":
 		s.file = words[1]
 	case (len(words) == 2 || len(words) == 6 && words[2] == "use") && words[0] == "hours":
@@ -134,6 +143,43 @@ func (s *teller) obey(words []string) {
 	default:
 		s.t.Fatalf("the story says %q", words)
 	}
+}
+
+// orgRoles are those that the page of organisations makes.
+func orgRoles() []fakeaws.Role {
+	return []fakeaws.Role{{Name: "keyreeve-audit", ExternalID: "keyreeve-4a7c"}, {Name: "keyreeve-remediate", ExternalID: "keyreeve-9d21"}}
+}
+
+// organize adds five accounts to the company: one has no role yet, one is suspended.
+func organize(cloud *fakeaws.Cloud) error {
+	ago := func(days int) time.Time { return cloud.Now().AddDate(0, 0, -days) }
+	used := cloud.Now().Add(-3 * time.Hour)
+	for i, a := range []struct {
+		name, unit, owner string
+		users             []fakeaws.User
+	}{
+		{"payments", "Root/Workloads/Prod", "pay", []fakeaws.User{
+			{Name: "settle", Created: ago(700), Keys: []fakeaws.Key{{Created: ago(210), LastUsed: used, Service: "sqs", Region: "eu-west-1"}}},
+			{Name: "import-2024", Created: ago(700), Keys: []fakeaws.Key{{Created: ago(400), LastUsed: ago(300), Service: "s3", Region: "eu-west-1"}}},
+		}},
+		{"shop", "Root/Workloads/Prod", "web", []fakeaws.User{{Name: "deploy", Created: ago(500), Keys: []fakeaws.Key{{Created: ago(20), LastUsed: used}}}}},
+		{"lab", "Root/Sandbox", "data", []fakeaws.User{{Name: "notebook", Created: ago(90), Keys: []fakeaws.Key{{Created: ago(60), LastUsed: used}}}}},
+		{"warehouse", "Root/Workloads", "data", []fakeaws.User{{Name: "loader", Created: ago(400), Keys: []fakeaws.Key{{Created: ago(130), LastUsed: used}}}}},
+		{"old-crm", "Root/Suspended", "it", nil},
+	} {
+		made := cloud.AddAccount(fact.Account{
+			ID: fmt.Sprintf("22220000000%d", i+1), Name: a.name, OU: a.unit, Tags: map[string]string{"owner": a.owner},
+		})
+		made.SetRoles(orgRoles()...)
+		for _, u := range a.users {
+			if err := made.AddUser(u); err != nil {
+				return err
+			}
+		}
+	}
+	cloud.Account("222200000004").SetRoles()
+	cloud.Account("222200000005").SetState(fact.StateSuspended)
+	return cloud.Organize(cloud.Accounts()[0].ID())
 }
 
 // write writes the file that the block before was the text of, if any.

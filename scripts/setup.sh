@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up what the tests need beside Go: moto (an AWS emulator), the AWS CLI and a browser. What is there is used as it is.
+# Sets up what the tests need beside Go: moto (an AWS emulator), the AWS CLI, a browser and PostgreSQL. What is there is used as it is.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -42,4 +42,19 @@ fi
 
 if ! command -v terraform >/dev/null; then
     echo "setup: no terraform found, so the tests that validate and apply the module of org setup are left out; install Terraform to run them"
+fi
+find_postgres() {
+    if [ -n "${KEYREEVE_POSTGRES_URL:-}" ] || command -v initdb >/dev/null; then return 0; fi
+    for b in /usr/lib/postgresql/*/bin/initdb; do
+        if [ -x "$b" ]; then return 0; fi
+    done
+    return 1
+}
+if ! find_postgres; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing postgresql with apt-get (for the tests of the journal on a server; they start one of their own)"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null
+    else
+        echo "setup: no PostgreSQL found, so the tests of the journal on a server are left out; install postgresql, or set KEYREEVE_POSTGRES_URL"
+    fi
 fi

@@ -168,7 +168,7 @@ func (s *stage) untouched() {
 	if w := s.account.Writes(); len(w) > 0 {
 		s.t.Errorf("written: %+v", w)
 	}
-	runs, err := s.db.Runs(s.ctx, "", 0)
+	runs, err := s.db.Runs(s.ctx, store.RunFilter{})
 	s.must(err)
 	if len(runs) > 0 {
 		s.t.Errorf("%d runs were recorded", len(runs))

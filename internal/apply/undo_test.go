@@ -11,6 +11,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/plan"
+	"github.com/keyreeve/keyreeve/internal/store"
 )
 
 func TestUndo_activatesNewestFirstWhatTheRunDeactivated(t *testing.T) {
@@ -163,7 +164,7 @@ func TestUndo_dryRunChangesNothing(t *testing.T) {
 		t.Errorf("step: %s", got)
 	}
 	s.wantState("ANA", "AKIAANA1", journal.Inactive)
-	if runs, err := s.db.Runs(s.ctx, "", 0); err != nil || len(runs) != 1 {
+	if runs, err := s.db.Runs(s.ctx, store.RunFilter{}); err != nil || len(runs) != 1 {
 		t.Errorf("%d runs, %v", len(runs), err)
 	}
 }

@@ -19,27 +19,13 @@ import (
 	"github.com/keyreeve/keyreeve/internal/collect"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/truth"
+	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/rule"
 )
 
 // judgedAt is when the made-up accounts are audited.
 var judgedAt = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
-
-// truth is what the test did to a user: the ground that verdicts are recomputed from.
-type truth struct {
-	name     string
-	created  time.Time
-	password bool
-	exposed  bool
-	keys     []*trueKey
-}
-
-type trueKey struct {
-	id, secret string
-	created    time.Time
-	used       time.Time // zero: never
-	active     bool
-}
 
 // event is something that happens in an account at a moment of the past.
 type event struct {
@@ -56,11 +42,11 @@ func TestAudit_agreesWithARecomputationOnMoto(t *testing.T) {
 	total, failing := 0, 0
 	for n, id := range []string{"111122223331", "111122223332", "111122223333"} {
 		credentials := assume(t, server.URL(), id)
-		users := inventUsers(random, n, 110)
+		users := truth.Invent(random, fmt.Sprintf("user-%d", n), 110, judgedAt)
 		happen(t, server, iamClient(server.URL(), credentials), users)
 		server.SetNow(judgedAt)
 
-		want := recompute(users)
+		want := truth.Verdicts(users, judgedAt)
 		for name, how := range map[string]audit.LiveOptions{ // the order does not matter
 			"report":             {Evidence: fact.Report, Confirm: true},
 			"report unconfirmed": {Evidence: fact.Report},
@@ -76,7 +62,7 @@ func TestAudit_agreesWithARecomputationOnMoto(t *testing.T) {
 			}
 			got := map[string]string{}
 			for v := range result.Verdicts {
-				got[verdictKey(v.Rule, v.User, v.Key)] = string(v.Status)
+				got[verdictName(v)] = string(v.Status)
 			}
 			compare(t, name+" of "+id, got, want)
 			total += len(got)
@@ -115,51 +101,15 @@ func compare(t *testing.T, name string, got, want map[string]string) {
 	}
 }
 
-func verdictKey(rule, user string, k *fact.Key) string {
-	if k == nil {
-		return rule + " " + user
+func verdictName(v *finding.Verdict) string {
+	if v.Key == nil {
+		return truth.Name(v.Rule, v.User, time.Time{})
 	}
-	return rule + " " + user + " " + k.Created.String()
-}
-
-// inventUsers makes users whose ages and uses fall on, beside and between the boundaries of the rules.
-func inventUsers(random *rand.Rand, account, n int) []*truth {
-	ages := []time.Duration{
-		6 * rule.Day, 7 * rule.Day, 7*rule.Day - time.Second, 30 * rule.Day, 30*rule.Day + time.Second, 45*rule.Day - time.Second, 45 * rule.Day,
-		45*rule.Day + time.Second, 90*rule.Day - time.Second, 90 * rule.Day, 90*rule.Day + time.Second, 90*rule.Day + 23*time.Hour, 400 * rule.Day,
-	}
-	pick := func() time.Duration {
-		if random.IntN(3) > 0 {
-			return ages[random.IntN(len(ages))]
-		}
-		return time.Duration(random.Int64N(int64(700 * rule.Day))).Truncate(time.Second)
-	}
-	var users []*truth
-	for i := range n {
-		u := &truth{name: fmt.Sprintf("user-%d.%03d@example.com", account, i), password: random.IntN(2) == 0, exposed: random.IntN(20) == 0}
-		for range random.IntN(3) {
-			k := &trueKey{created: judgedAt.Add(-pick()), active: random.IntN(4) > 0}
-			if slices.ContainsFunc(u.keys, func(o *trueKey) bool { return o.created.Equal(k.created) }) {
-				k.created = k.created.Add(-time.Second) // one second, one key: verdicts are told by it here
-			}
-			if used := judgedAt.Add(-pick()); random.IntN(3) > 0 && used.After(k.created) {
-				k.used = used
-			}
-			u.keys = append(u.keys, k)
-		}
-		u.created = judgedAt.Add(-800 * rule.Day)
-		if len(u.keys) > 0 && random.IntN(2) == 0 {
-			first := slices.MinFunc(u.keys, func(a, b *trueKey) int { return a.created.Compare(b.created) }).created
-			apart := []time.Duration{0, time.Second, 59 * time.Second, time.Minute, 61 * time.Second, time.Hour}
-			u.created = first.Add(-apart[random.IntN(len(apart))])
-		}
-		users = append(users, u)
-	}
-	return users
+	return truth.Name(v.Rule, v.User, v.Key.Created.Time())
 }
 
 // happen lets everything happen in the order of time.
-func happen(t *testing.T, server *moto.Server, api *iam.Client, users []*truth) {
+func happen(t *testing.T, server *moto.Server, api *iam.Client, users []*truth.User) {
 	t.Helper()
 	var events []event
 	for _, u := range users {
@@ -172,33 +122,33 @@ func happen(t *testing.T, server *moto.Server, api *iam.Client, users []*truth) 
 	}
 }
 
-func userEvents(url string, u *truth) []event {
-	name := aws.String(u.name)
-	events := []event{{u.created, func(ctx context.Context, t *testing.T, api *iam.Client) {
+func userEvents(url string, u *truth.User) []event {
+	name := aws.String(u.Name)
+	events := []event{{u.Created, func(ctx context.Context, t *testing.T, api *iam.Client) {
 		_, err := api.CreateUser(ctx, &iam.CreateUserInput{UserName: name, Path: aws.String("/people/")})
 		made(t, err)
-		if u.password {
+		if u.Password {
 			_, err := api.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: name, Password: aws.String("Correct-Horse-7")})
 			made(t, err)
 		}
-		if u.exposed {
+		if u.Exposed {
 			_, err := api.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: name, PolicyArn: aws.String("arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV2")})
 			must(t, err)
 		}
 	}}}
-	for _, k := range u.keys {
-		events = append(events, event{k.created, func(ctx context.Context, t *testing.T, api *iam.Client) {
+	for _, k := range u.Keys {
+		events = append(events, event{k.Created, func(ctx context.Context, t *testing.T, api *iam.Client) {
 			createKey(ctx, t, api, u, k)
 		}})
-		if !k.used.IsZero() {
-			events = append(events, event{k.used, func(ctx context.Context, t *testing.T, _ *iam.Client) {
-				_, err := stsClient(url, aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		if !k.Used.IsZero() {
+			events = append(events, event{k.Used, func(ctx context.Context, t *testing.T, _ *iam.Client) {
+				_, err := stsClient(url, aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 				must(t, err)
 			}})
 		}
-		if !k.active {
+		if !k.Active {
 			events = append(events, event{judgedAt, func(ctx context.Context, t *testing.T, api *iam.Client) {
-				_, err := api.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: name, AccessKeyId: &k.id, Status: types.StatusTypeInactive})
+				_, err := api.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: name, AccessKeyId: &k.ID, Status: types.StatusTypeInactive})
 				must(t, err)
 			}})
 		}
@@ -218,13 +168,13 @@ func made(t *testing.T, err error) {
 
 // createKey makes a key. CreateAccessKey takes no idempotency token, and the emulator may lose an answer on a busy machine:
 // what a lost call has made is removed before the next try, or the quota would be full.
-func createKey(ctx context.Context, t *testing.T, api *iam.Client, u *truth, k *trueKey) {
+func createKey(ctx context.Context, t *testing.T, api *iam.Client, u *truth.User, k *truth.Key) {
 	t.Helper()
 	once := func(o *iam.Options) { o.Retryer = aws.NopRetryer{} }
 	for tries := 5; ; tries-- {
-		out, err := api.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &u.name}, once)
+		out, err := api.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &u.Name}, once)
 		if err == nil {
-			k.id, k.secret = *out.AccessKey.AccessKeyId, *out.AccessKey.SecretAccessKey
+			k.ID, k.Secret = *out.AccessKey.AccessKeyId, *out.AccessKey.SecretAccessKey
 			return
 		}
 		if tries == 0 {
@@ -235,62 +185,17 @@ func createKey(ctx context.Context, t *testing.T, api *iam.Client, u *truth, k *
 }
 
 // removeStrays deletes keys of u that nobody holds.
-func removeStrays(ctx context.Context, t *testing.T, api *iam.Client, u *truth) {
+func removeStrays(ctx context.Context, t *testing.T, api *iam.Client, u *truth.User) {
 	t.Helper()
-	out, err := api.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &u.name})
+	out, err := api.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &u.Name})
 	must(t, err)
 	for _, m := range out.AccessKeyMetadata {
-		if !slices.ContainsFunc(u.keys, func(k *trueKey) bool { return k.id == *m.AccessKeyId }) {
-			t.Logf("%s had a stray key", u.name)
-			_, err := api.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &u.name, AccessKeyId: m.AccessKeyId})
+		if !slices.ContainsFunc(u.Keys, func(k *truth.Key) bool { return k.ID == *m.AccessKeyId }) {
+			t.Logf("%s had a stray key", u.Name)
+			_, err := api.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &u.Name, AccessKeyId: m.AccessKeyId})
 			must(t, err)
 		}
 	}
-}
-
-// recompute judges by the wording of the rules, from what was done, with nothing of the program's.
-func recompute(users []*truth) map[string]string {
-	out := map[string]string{"root-access-key <root_account>": "pass"}
-	put := func(id string, u *truth, k *trueKey, fails bool) {
-		name := id + " " + u.name
-		if k != nil {
-			name += " " + k.created.Format(time.RFC3339)
-		}
-		out[name] = "pass"
-		if fails {
-			out[name] = "fail"
-		}
-	}
-	const day = 24 * time.Hour
-	for _, u := range users {
-		active := 0
-		for _, k := range u.keys {
-			age := judgedAt.Sub(k.created)
-			if !k.active {
-				put("inactive-key", u, k, age >= 90*day)
-				continue
-			}
-			active++
-			idle := age
-			if !k.used.IsZero() {
-				idle = judgedAt.Sub(k.used)
-			}
-			put("key-age-30", u, k, age > 30*day)
-			put("key-age-45", u, k, age > 45*day)
-			put("key-age-90", u, k, age > 90*day)
-			put("key-unused-45", u, k, idle >= 45*day)
-			put("key-unused-90", u, k, idle >= 90*day)
-			put("key-never-used", u, k, k.used.IsZero() && age >= 7*day)
-			if u.password {
-				put("key-never-used-console", u, k, k.used.IsZero())
-				put("key-created-with-user", u, k, k.created.Sub(u.created).Abs() <= time.Minute)
-			}
-		}
-		put("multiple-active-keys", u, nil, active > 1)
-		put("password-and-key", u, nil, u.password && active > 0)
-		put("exposed-key", u, nil, u.exposed)
-	}
-	return out
 }
 
 // everything judges by the whole catalogue and keeps the passing verdicts too.

@@ -18,6 +18,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/truth"
 	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
@@ -85,10 +86,10 @@ func TestAudit_isNeverWrongBehindAFaultyNetwork(t *testing.T) {
 	server := moto.Start(t)
 	const account = "111122223339"
 	credentials := assume(t, server.URL(), account)
-	users := inventUsers(rand.New(rand.NewPCG(7, 7)), 9, 60)
+	users := truth.Invent(rand.New(rand.NewPCG(7, 7)), "user-9", 60, judgedAt)
 	happen(t, server, iamClient(server.URL(), credentials), users)
 	server.SetNow(judgedAt)
-	want := recompute(users)
+	want := truth.Verdicts(users, judgedAt)
 	target, err := url.Parse(server.URL())
 	must(t, err)
 	forward := httputil.NewSingleHostReverseProxy(target)
@@ -131,12 +132,12 @@ func behind(t *testing.T, p *proxy, credentials aws.Credentials, evidence fact.S
 	said, unknown := 0, 0
 	for v := range result.Verdicts {
 		said++
-		truth, ok := want[verdictKey(v.Rule, v.User, v.Key)]
+		stated, ok := want[verdictName(v)]
 		switch {
 		case v.Status == finding.Unknown:
 			unknown++
-		case !ok || string(v.Status) != truth:
-			t.Errorf("%s of %s is called %s, the truth is %q", v.Rule, v.User, v.Status, truth)
+		case !ok || string(v.Status) != stated:
+			t.Errorf("%s of %s is called %s, the truth is %q", v.Rule, v.User, v.Status, stated)
 		}
 	}
 	if result.Complete != (unread == 0 && unknown == 0) {

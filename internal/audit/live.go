@@ -27,6 +27,8 @@ type LiveOptions struct {
 	// Known gives the id of a key that was read before, by its user and the second of its creation; empty where it is not known.
 	// A user all of whose failing keys are known is not read again: its findings are then as old as the report. nil: none is known.
 	Known func(user string, created fact.Time) string
+	// KnownIn gives Known for an account that shows only by being read; it takes the place of Known. nil: Known stands.
+	KnownIn func(ctx context.Context, account string) func(user string, created fact.Time) string
 	// Seen is given what was read of each account, before it is judged; its error ends the run. nil: nobody asks. Many accounts
 	// are told of from several goroutines.
 	Seen func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error
@@ -65,7 +67,11 @@ func firstJudge(opt Options) *rule.Judge {
 }
 
 func confirm(ctx context.Context, r Reader, s *fact.Snapshot, first *rule.Judge, how LiveOptions) error {
-	return collect.Confirm(ctx, r, s, failing(first, s, how.Known), how.Options)
+	known := how.Known
+	if how.KnownIn != nil {
+		known = how.KnownIn(ctx, s.Account.ID)
+	}
+	return collect.Confirm(ctx, r, s, failing(first, s, known), how.Options)
 }
 
 // Snapshot audits what was read of one account. opt.AsOf is required.

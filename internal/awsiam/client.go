@@ -14,6 +14,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
 // client is what a Reader and a Writer have in common: one set of credentials, one way to AWS, and the
@@ -28,8 +30,9 @@ type client struct {
 	role    *roleManners
 	meter   *meter
 	http    *http.Client
-	shared  bool                   // http is that of others too
-	account atomic.Pointer[string] // named in errors once Caller has told it
+	shared  bool                        // http is that of others too
+	account atomic.Pointer[string]      // named in errors once Caller has told it
+	told    atomic.Pointer[fact.Caller] // by STS when it let us assume the role; nil: Caller asks
 }
 
 // connect prepares a client and calls nobody.

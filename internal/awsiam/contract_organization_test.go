@@ -292,7 +292,7 @@ func (c company) members(t *testing.T) {
 		if err := errors.Join(err, listErr); err != nil || who.Account.ID != id || !cmp.Equal(users, []string{"of-" + id}) {
 			t.Errorf("account %s: caller %+v, users %v, %v", id, who, users, err)
 		}
-		want := map[string]int{"sts:AssumeRole": 1, "sts:GetCallerIdentity": 1, "iam:ListUsers": 1}
+		want := map[string]int{"sts:AssumeRole": 1, "iam:ListUsers": 1}
 		if id == contractAccount {
 			delete(want, "sts:AssumeRole")
 		}

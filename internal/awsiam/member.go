@@ -25,8 +25,8 @@ const (
 	// no longer where it is assumed by the credentials of another role.
 	memberSession = time.Hour
 
-	// defaultAssumeRate leaves most of the 600 calls a second that STS takes of an account in a region to others.
-	defaultAssumeRate = 100
+	// DefaultAssumeRate leaves most of the 600 calls a second that STS takes of an account in a region to others.
+	DefaultAssumeRate = 100
 
 	// memberConnections are kept open at most while nobody uses them: accounts in turn use the same ones.
 	memberConnections = 2048
@@ -51,6 +51,15 @@ type MemberSettings struct {
 	Rate        float64 // HTTP requests a second in the account, retries included; 0 means Settings.Rate
 }
 
+// Validate reports every mistake of s at once: what holds for all accounts need not be found out in each.
+func (s MemberSettings) Validate() error {
+	role := Settings{
+		RoleARN:    "arn:aws:iam::000000000000:role/" + strings.TrimPrefix(orDefault(s.Role, DefaultRole), "/"),
+		ExternalID: s.ExternalID, SessionName: s.SessionName, Concurrency: s.Concurrency, Rate: s.Rate,
+	}
+	return role.Validate()
+}
+
 // OpenMembers reads the configuration, and asks STS who is calling: that account needs no role. Settings.Concurrency
 // and Settings.Rate hold for each account on its own, Settings.AssumeRate for the roles of all. Settings.Now is needed:
 // sessions are renewed by it. The endpoint of STS is that of the region of s, or the global one where the region has none.
@@ -68,7 +77,7 @@ func OpenMembers(ctx context.Context, s Settings) (*Members, error) {
 		base.Close()
 		return nil, err
 	}
-	limit := orDefault(s.AssumeRate, defaultAssumeRate)
+	limit := orDefault(s.AssumeRate, DefaultAssumeRate)
 	return &Members{
 		base: base, caller: caller,
 		sts:      sts.NewFromConfig(base.cfg, base.stsEndpoint),
@@ -96,6 +105,7 @@ func (m *Members) Open(ctx context.Context, account fact.Account, s MemberSettin
 	c := m.base.branch(role)
 	c.account.Store(&account.ID)
 	if account.ID == m.caller.Account.ID {
+		c.told.Store(&m.caller)
 		c.sign(m.base.signer, m.base.role.bases)
 		return &Reader{c}, nil
 	}
@@ -154,6 +164,9 @@ func (m *Members) assume(ctx context.Context, c *client, account fact.Account) (
 	if !strings.HasPrefix(arn, "arn:"+account.Partition+":sts::"+account.ID+":assumed-role/") {
 		return aws.Credentials{}, c.unusable(ctx, actionAssumeRole, doing, c.set.RoleARN, "the session is %q, not of that account", arn)
 	}
+	c.told.Store(&fact.Caller{
+		Account: fact.Account{ID: account.ID, Partition: account.Partition}, ARN: arn, ID: aws.ToString(out.AssumedRoleUser.AssumedRoleId),
+	})
 	return aws.Credentials{
 		AccessKeyID: *out.Credentials.AccessKeyId, SecretAccessKey: *out.Credentials.SecretAccessKey,
 		SessionToken: *out.Credentials.SessionToken, Source: "keyreeve",

@@ -30,6 +30,7 @@ type meter struct {
 	log      *slog.Logger
 	now      func() time.Time // nil: durations are not logged
 	attempts atomic.Int64
+	all      *Counters // of all meters together
 
 	mu      sync.Mutex
 	calls   map[string]int
@@ -42,6 +43,7 @@ func newMeter(s Settings, r aws.Retryer) *meter {
 		retryer: r,
 		slots:   make(chan struct{}, s.Concurrency),
 		log:     s.Log, now: s.Now,
+		all:   s.Counters,
 		calls: map[string]int{},
 	}
 	if s.Rate > 0 {
@@ -60,6 +62,7 @@ func (m *meter) attach(stack *middleware.Stack) error {
 }
 
 func (m *meter) count(action string) {
+	m.all.call(action)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls[action]++
@@ -154,12 +157,16 @@ func (m *meter) attempt(ctx context.Context, limiter *rate.Limiter, in middlewar
 		}
 	}
 	m.attempts.Add(1)
+	m.all.request()
 	var sent atomic.Bool // perhaps: a connection was at hand
 	out, md, err = next.HandleFinalize(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
 	}), in)
 	if t, ok := middleware.GetStackValue(ctx, tallyKey{}).(*tally); ok && err != nil && sent.Load() && !refused(err) {
 		t.unclear = true
+	}
+	if errors.Is(kindOf(err), ErrThrottled) {
+		m.all.throttle(actionOf(ctx))
 	}
 	if err != nil && ctx.Err() == nil {
 		err = m.failed(ctx, err)
@@ -195,7 +202,7 @@ func whole(check func(ctx context.Context, status int, body []byte) error) middl
 		if err != nil || !ok {
 			return out, md, err
 		}
-		body, err := io.ReadAll(response.Body)
+		body, err := readAll(response)
 		closeErr := response.Body.Close()
 		response.Body = io.NopCloser(bytes.NewReader(body))
 		if ctx.Err() != nil {
@@ -212,6 +219,16 @@ func whole(check func(ctx context.Context, status int, body []byte) error) middl
 		}
 		return out, md, nil
 	})
+}
+
+// readAll makes room once for a body that says how long it is: credential reports are.
+func readAll(response *smithyhttp.Response) ([]byte, error) {
+	var body bytes.Buffer
+	if n := response.ContentLength; n > 0 && n < 16<<20 {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(response.Body)
+	return body.Bytes(), err
 }
 
 // wholeXML wants XML, and of a success the answer to the call. AWS also words every refusal in XML, so one

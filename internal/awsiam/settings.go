@@ -60,6 +60,7 @@ type Settings struct {
 	Now       func() time.Time // measures calls for the log; nil: durations are not logged
 	Log       *slog.Logger     // debug: one line an operation; warn: one at its second failure; nil: silent
 	UserAgent string           // "name/version", added to the SDK's own; empty adds nothing
+	Counters  *Counters        // count what goes out, beside those of each Reader; nil: nobody does
 }
 
 // Credentials are given by hand, for a built-in account or a test.
@@ -146,6 +147,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
+	}
+	if s.Counters == nil {
+		s.Counters = &Counters{}
 	}
 	return s
 }

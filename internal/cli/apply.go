@@ -29,13 +29,15 @@ import (
 
 // writerFlags name the credentials that may change the account.
 type writerFlags struct {
-	profile string
-	role    string
+	profile  string
+	role     string
+	external string // id that the role asks for; empty: none
 }
 
 func (f *writerFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.profile, "remediate-profile", "", "`NAME` of the AWS profile that may change keys (default: --profile)")
 	c.Flags().StringVar(&f.role, "remediate-role", "", "`ARN` of a role to assume for the changes")
+	c.Flags().StringVar(&f.external, "remediate-external-id", "", "`ID` that the role asks for")
 }
 
 // applyFlags are the flags of `keyreeve apply`, as they were written.
@@ -357,7 +359,7 @@ func (a *app) writerSettings(f writerFlags) awsiam.Settings {
 	if f.profile != "" {
 		s.Profile = f.profile
 	}
-	s.RoleARN = f.role
+	s.RoleARN, s.ExternalID = f.role, f.external
 	return s
 }
 
@@ -380,10 +382,10 @@ func (a *app) tellRun(r *apply.Result, dry bool, broke error) error {
 		a.warn("%s; its key is left alone", why)
 	}
 	if n := len(r.Rotations); n > 0 {
-		a.warn("%d keys of the plan need rotating, and the settings do not say where new keys go: see rotation: in docs/rotation.md", n)
+		a.warn("%s of the plan to be rotated, and the settings do not say where new keys go: see rotation: in docs/rotation.md", countKeys(n))
 	}
 	if n := len(r.Undecided); n > 0 {
-		a.warn("%d users of the plan wait for a choice: keyreeve plan --keep KEYID", n)
+		a.warn("%s: keyreeve plan --keep KEYID", waiting(n))
 	}
 	switch code := runCode(r.Run); {
 	case broke != nil:
@@ -484,4 +486,18 @@ func (a *app) ask(ctx context.Context, question string) error {
 	default:
 		return nil
 	}
+}
+
+func countKeys(n int) string {
+	if n == 1 {
+		return "1 key"
+	}
+	return fmt.Sprintf("%d keys", n)
+}
+
+func waiting(n int) string {
+	if n == 1 {
+		return "1 user of the plan waits for a choice"
+	}
+	return fmt.Sprintf("%d users of the plan wait for a choice", n)
 }

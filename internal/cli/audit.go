@@ -35,6 +35,9 @@ type auditFlags struct {
 	record    bool
 }
 
+// confirmNew is the value of --confirm that trusts the history.
+const confirmNew = "new"
+
 // auditPlan is what the flags ask for, checked.
 type auditPlan struct {
 	outputs []output
@@ -46,6 +49,7 @@ type auditPlan struct {
 	record  bool
 	org     orgFlags
 	resume  bool
+	confirm string // as --confirm says
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -59,7 +63,10 @@ func (a *app) auditCommand() *cobra.Command {
 			"with .gz), - is standard input. Several reports are several accounts.\n\n" +
 			"Live, it asks for the credential report (two calls for the whole account), then reads the keys\n" +
 			"of failing users again, so that findings carry key ids, and keys that were deactivated or\n" +
-			"deleted since the report are not reported.",
+			"deleted since the report are not reported.\n\n" +
+			"With --org it audits every account of an organisation as one, by a role in each, which keyreeve org\n" +
+			"setup makes. An account that lets nobody in is a gap and exit 4, never a clean account, and the rest\n" +
+			"is whole. A run that was broken off goes on with --resume.",
 		Example: "  keyreeve audit\n" +
 			"  keyreeve audit --profile prod --evidence live -o text -o html=keys.html\n" +
 			"  keyreeve audit --org --ou Root/Workloads --external-id 7f3a -o summary\n" +
@@ -93,12 +100,12 @@ func (a *app) auditCommand() *cobra.Command {
 	fs.StringVar(&f.dueWithin, "due-within", "", "also list what starts to fail in that `TIME`, such as 14d, soonest first")
 	fs.BoolVar(&f.all, "all", false, "also print passing verdicts")
 	fs.StringVar(&f.evidence, "evidence", "report", "`KIND`: report, two calls for the whole account; live, every user by calls of its own")
-	fs.StringVar(&f.confirm, "confirm", "flagged", "`WHOM` to read again after the report, so that findings are of now: flagged, never")
+	fs.StringVar(&f.confirm, "confirm", "flagged", "`WHOM` to read again after the report, so that findings are of now: flagged; new, those whose failing keys the history does not know (with --record); never")
 	fs.StringVar(&f.maxAge, "max-evidence-age", "", "evidence older than `TIME`, such as 24h, makes the audit incomplete (default: warn above 4h)")
 	fs.StringVar(&f.failOn, "fail-on", "low", "exit with 3 from this `SEVERITY` on: low, medium, high, critical, never")
 	fs.BoolVar(&f.record, "record", false, "keep what fails in the history (--db): keyreeve history and keyreeve trend tell of it")
 	completeValues(c, "evidence", []string{"report", "live"})
-	completeValues(c, "confirm", []string{"flagged", "never"})
+	completeValues(c, "confirm", []string{"flagged", "new", "never"})
 	completeValues(c, "fail-on", []string{"low", "medium", "high", "critical", "never"})
 	completeLater(c, "framework", frameworkSlugs)
 	return c
@@ -176,12 +183,17 @@ func (p *auditPlan) parseEvidence(f *auditFlags, files bool) error {
 	default:
 		return misuse("use report or live", "unknown evidence %q", f.evidence)
 	}
-	switch f.confirm {
+	switch p.confirm = f.confirm; p.confirm {
 	case "flagged":
 		p.how.Confirm = true
+	case confirmNew:
+		p.how.Confirm = true
+		if !f.record {
+			return misuse("add --record", "--confirm new goes by the history")
+		}
 	case "never":
 	default:
-		return misuse("use flagged or never", "unknown --confirm %q", f.confirm)
+		return misuse("use flagged, new or never", "unknown --confirm %q", f.confirm)
 	}
 	return nil
 }
@@ -221,6 +233,9 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 		}
 		defer func() { _ = db.Close() }()
 		p.how.Seen = recorder(db, p.opt)
+		if p.confirm == confirmNew {
+			p.how.KnownIn = a.knownKeys(db)
+		}
 	}
 	if p.org.org {
 		return a.auditOrganization(ctx, p, bar)
@@ -253,6 +268,18 @@ func recorder(db *store.DB, opt audit.Options) func(ctx context.Context, s *fact
 			return nil // somebody judged it meanwhile, and knows better
 		}
 		return err
+	}
+}
+
+// knownKeys gives the ids of failing keys that the history knows. Where it cannot be read, none is known: that costs calls and
+// no truth.
+func (a *app) knownKeys(db *store.DB) func(ctx context.Context, account string) func(user string, created fact.Time) string {
+	return func(ctx context.Context, account string) func(user string, created fact.Time) string {
+		known, err := db.KnownKeys(ctx, account)
+		if err != nil && ctx.Err() == nil {
+			a.log().Warn("the keys that the history knows were not read", "account", account, "error", err)
+		}
+		return known
 	}
 }
 

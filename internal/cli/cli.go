@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/credreport"
 	"github.com/keyreeve/keyreeve/internal/report"
 )
@@ -88,6 +89,7 @@ type app struct {
 	sys     System
 	version string
 	global  globals
+	calls   awsiam.Counters // what this process asked of AWS
 }
 
 // Run carries out one command line and returns its exit code.

@@ -296,7 +296,7 @@ func readJournal(state string) (runs []journal.Run, entries []journal.Entry, err
 		return nil, nil, err
 	}
 	defer func() { _ = db.Close() }()
-	if runs, err = db.Runs(ctx, "", 0); err != nil {
+	if runs, err = db.Runs(ctx, store.RunFilter{}); err != nil {
 		return nil, nil, err
 	}
 	entries, err = db.Entries(ctx)

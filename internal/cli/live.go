@@ -12,7 +12,7 @@ import (
 func (a *app) settings(concurrency int, rate float64) awsiam.Settings {
 	return awsiam.Settings{
 		Profile: a.global.profile, Region: a.global.region, EndpointURL: a.global.endpointURL,
-		Concurrency: concurrency, Rate: rate, Log: a.log(), UserAgent: "keyreeve/" + a.version, Now: a.sys.Now,
+		Concurrency: concurrency, Rate: rate, Log: a.log(), UserAgent: "keyreeve/" + a.version, Now: a.sys.Now, Counters: &a.calls,
 	}
 }
 

@@ -58,6 +58,9 @@ func programSystem() cli.System {
 			return ctx.Err()
 		}
 	}
+	if url := os.Getenv(conductorURL); url != "" {
+		conducted(&sys, url)
+	}
 	at, _ := strconv.Atoi(os.Getenv(killAt))
 	points := os.Getenv(pointFile)
 	n := 0

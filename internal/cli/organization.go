@@ -36,28 +36,38 @@ type orgFlags struct {
 	role       string
 	externalID string
 	session    string
+	assumeRate float64
 }
 
 func (f *orgFlags) register(c *cobra.Command) {
 	fs := c.Flags()
 	fs.BoolVar(&f.org, "org", false, "every account of the organisation; the credentials are those of its management account or a delegated administrator")
-	fs.StringSliceVar(&f.accounts, "accounts", nil, "only these accounts of the organisation, by `ID`")
-	fs.StringSliceVar(&f.exclude, "exclude-accounts", nil, "all accounts but these, by `ID`")
-	fs.StringSliceVar(&f.units, "ou", nil, "only the accounts of the organisational unit, by `PATH` (Root/Workloads) or id, and below it")
-	fs.StringVar(&f.role, "org-role", awsiam.DefaultRole, "`ROLE` to assume in each account, with its path where it has one; keyreeve org setup makes it")
-	fs.StringVar(&f.externalID, "external-id", "", "`ID` that the role asks for")
-	fs.StringVar(&f.session, "session-name", "keyreeve", "`NAME` of the role's sessions, as the accounts' logs show it")
+	fs.StringSliceVar(&f.accounts, "accounts", nil, "with --org, only these accounts, by `ID`")
+	fs.StringSliceVar(&f.exclude, "exclude-accounts", nil, "with --org, all accounts but these, by `ID`")
+	fs.StringSliceVar(&f.units, "ou", nil, "with --org, only the accounts in and below the organisational unit, by `PATH` (Root/Workloads) or id")
+	fs.StringVar(&f.role, "org-role", awsiam.DefaultRole, "with --org, the `ROLE` to assume in each account, with its path where it has one; keyreeve org setup makes it")
+	fs.StringVar(&f.externalID, "external-id", "", "with --org, the `ID` that the role asks for")
+	fs.Float64Var(&f.assumeRate, "assume-rate", awsiam.DefaultAssumeRate, "with --org, most `ROLES` to assume a second: STS takes 600 calls a second of an account")
+	fs.StringVar(&f.session, "session-name", "keyreeve", "with --org, the `NAME` of the role's sessions, as the accounts' logs show it")
 }
 
 // check finds flags of the organisation without --org, and accounts that are none.
 func (f *orgFlags) check(c *cobra.Command) error {
 	var errs []error
 	if !f.org {
-		for _, name := range []string{"accounts", "exclude-accounts", "ou", "org-role", "external-id", "session-name", "resume"} {
+		for _, name := range []string{"accounts", "exclude-accounts", "ou", "org-role", "external-id", "session-name", "assume-rate", "resume"} {
 			if flag := c.Flags().Lookup(name); flag != nil && flag.Changed {
 				errs = append(errs, misuse("add --org, or leave it out", "--%s is about an organisation", name))
 			}
 		}
+	}
+	if _, name, found := strings.Cut(f.role, ":role/"); found {
+		errs = append(errs, misuse("--org-role "+name, "--org-role %q is the ARN of one role: the name alone is the same in each account", f.role))
+	} else if err := f.member().Validate(); err != nil {
+		errs = append(errs, misuse("keyreeve org setup makes the role, and says which it is", "%v", err))
+	}
+	if !(f.assumeRate > 0 && f.assumeRate < 1e6) {
+		errs = append(errs, misuse("use roles a second", "--assume-rate %v", f.assumeRate))
 	}
 	for _, list := range [][]string{f.accounts, f.exclude} {
 		for _, id := range list {
@@ -69,18 +79,37 @@ func (f *orgFlags) check(c *cobra.Command) error {
 	return errors.Join(errs...)
 }
 
+// member says how to enter an account.
+func (f *orgFlags) member() awsiam.MemberSettings {
+	return awsiam.MemberSettings{Role: f.role, ExternalID: f.externalID, SessionName: f.session}
+}
+
 // organization is an organisation that is about to be read.
 type organization struct {
 	id      string
 	members *awsiam.Members
 	open    awsiam.MemberSettings
 	chosen  []fact.Member // that are to be read
+	there   []string      // ids of all accounts that can be read, also of those that are not to be
 	notes   []string      // of accounts that are left out
 }
 
-// openOrganization reads which accounts there are, and chooses among them. rs tells what the rules ask of them.
+// openOrganization reads which accounts there are, chooses among them, and opens the way into them. rs tells what the rules ask
+// of them.
 func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Settings, rs *rule.Ruleset) (*organization, error) {
-	set.Concurrency = min(set.Concurrency, callsInAccount)
+	set.Concurrency, set.AssumeRate = min(set.Concurrency, callsInAccount), f.assumeRate
+	o, err := a.readOrganization(ctx, f, set, rs)
+	if err != nil {
+		return nil, err
+	}
+	if o.members, err = awsiam.OpenMembers(ctx, set); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// readOrganization reads which accounts there are, and chooses among them.
+func (a *app) readOrganization(ctx context.Context, f *orgFlags, set awsiam.Settings, rs *rule.Ruleset) (*organization, error) {
 	reader, err := awsiam.OpenOrganization(ctx, set)
 	if err != nil {
 		return nil, err
@@ -90,7 +119,7 @@ func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Sett
 	if err != nil {
 		return nil, err
 	}
-	o := &organization{id: org.ID, open: awsiam.MemberSettings{Role: f.role, ExternalID: f.externalID, SessionName: f.session}}
+	o := &organization{id: org.ID, open: f.member()}
 	if err := reader.Place(ctx, &org); err != nil {
 		if len(f.units) > 0 || ctx.Err() != nil {
 			return nil, err
@@ -104,9 +133,6 @@ func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Sett
 		if err := o.readTags(ctx, reader, set.Concurrency); err != nil {
 			return nil, err
 		}
-	}
-	if o.members, err = awsiam.OpenMembers(ctx, set); err != nil {
-		return nil, err
 	}
 	return o, nil
 }
@@ -131,6 +157,9 @@ func (o *organization) choose(org *fact.Organization, f *orgFlags) error {
 	}
 	var closed []string
 	for _, m := range org.Members {
+		if m.State.Readable() {
+			o.there = append(o.there, m.ID)
+		}
 		switch {
 		case len(f.accounts) > 0 && !slices.Contains(f.accounts, m.ID), slices.Contains(f.exclude, m.ID),
 			len(f.units) > 0 && !slices.ContainsFunc(f.units, m.Under):
@@ -219,7 +248,7 @@ func (a *app) auditOrganization(ctx context.Context, p *auditPlan, bar *progress
 		if kept != nil {
 			hint = "; --resume goes on with the others"
 		}
-		return nil, &interrupted{"reading " + bar.said() + " accounts" + hint}
+		return nil, &interrupted{"reading " + bar.said() + hint}
 	}
 	if err != nil {
 		return nil, err
@@ -242,7 +271,7 @@ func (a *app) spool(o *organization, p *auditPlan) *spool.Spool {
 	}
 	dir = filepath.Join(dir, "reading")
 	now := a.sys.Now().UTC().Truncate(time.Second)
-	run := spool.Run{Organization: o.id, Evidence: p.how.Evidence, Confirmed: p.how.Confirm, StartedAt: now}
+	run := spool.Run{Organization: o.id, Evidence: p.how.Evidence, Confirm: p.confirm, StartedAt: now}
 	if p.resume {
 		if s := spool.Resume(dir, run, now); s != nil {
 			a.say("going on with the audit that began at %s: %s read already", s.Run().StartedAt.Format(time.RFC3339), countAccounts(len(s.Accounts())))

@@ -132,7 +132,7 @@ func (a *app) planAccounts(ctx context.Context, p *planRequest) ([]accountPlan, 
 	}
 	_ = g.Wait() // what went wrong stands with its account
 	if ctx.Err() != nil {
-		return nil, nil, &interrupted{"reading " + bar.said() + " accounts"}
+		return nil, nil, &interrupted{"reading " + bar.said()}
 	}
 	return out, o.notes, nil
 }

@@ -49,6 +49,7 @@ func (a *app) rotateCommand() *cobra.Command {
 func registerRotator(f *writerFlags, c *cobra.Command) {
 	c.Flags().StringVar(&f.profile, "rotate-profile", "", "`NAME` of the AWS profile that may rotate keys (default: --profile)")
 	c.Flags().StringVar(&f.role, "rotate-role", "", "`ARN` of a role to assume for rotating")
+	c.Flags().StringVar(&f.external, "rotate-external-id", "", "`ID` that the role asks for")
 }
 
 // rotating is what a command about rotations works with.
@@ -259,7 +260,7 @@ func (a *app) rotateUsers(ctx context.Context, f writerFlags, orders []rotate.Or
 
 // begin begins each of the orders and does what can be done at once.
 func (a *app) begin(ctx context.Context, r *rotating, orders []rotate.Order) error {
-	under, err := r.ledger.Rotations(ctx, r.engine.Caller.Account.ID, false, 0)
+	under, err := r.ledger.Rotations(ctx, store.RotationFilter{Account: r.engine.Caller.Account.ID, Live: true})
 	if err != nil {
 		return err
 	}
@@ -346,7 +347,7 @@ func (a *app) rotateListCommand() *cobra.Command {
 			}
 			if db != nil {
 				defer func() { _ = db.Close() }()
-				if list, err = db.Ledger(store.Origin{}).Rotations(c.Context(), "", all, 0); err != nil {
+				if list, err = db.Ledger(store.Origin{}).Rotations(c.Context(), store.RotationFilter{Live: !all}); err != nil {
 					return err
 				}
 			}
@@ -451,7 +452,7 @@ func (a *app) advance(ctx context.Context, r *rotating, ids []string) error {
 			return &exitError{ExitBroke, errors.New("interrupted: what was begun was finished")}
 		}
 	}
-	under, err := r.ledger.Rotations(ctx, r.engine.Caller.Account.ID, false, 0)
+	under, err := r.ledger.Rotations(ctx, store.RotationFilter{Account: r.engine.Caller.Account.ID, Live: true})
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (c *rotCrowd) rotations() map[*rotate.Rotation][]rotate.Event {
 		c.t.Fatal(err)
 	}
 	ledger := db.Ledger(store.Origin{})
-	list, err := ledger.Rotations(c.t.Context(), "", true, 0)
+	list, err := ledger.Rotations(c.t.Context(), store.RotationFilter{})
 	if err != nil {
 		c.t.Fatal(err)
 	}

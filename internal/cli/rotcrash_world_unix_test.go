@@ -383,7 +383,7 @@ func (w *rotWorld) read() (*record, error) {
 		return nil, err
 	}
 	ledger := db.Ledger(store.Origin{})
-	all, err := ledger.Rotations(ctx, "", true, 0)
+	all, err := ledger.Rotations(ctx, store.RotationFilter{})
 	if err != nil || len(all) == 0 {
 		return &record{}, err
 	}

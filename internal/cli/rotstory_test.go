@@ -20,7 +20,6 @@ import (
 	"filippo.io/age"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
 	"github.com/keyreeve/keyreeve/internal/report"
@@ -253,23 +252,7 @@ func (s *rotationStory) conforms(ts *testscript.TestScript, args []string) error
 	if args[0] == "rotations" {
 		root = "#/$defs/rotations"
 	}
-	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(report.RotationSchema()))
-	if err != nil {
-		return err
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("schema.json", schema); err != nil {
-		return err
-	}
-	compiled, err := c.Compile("schema.json" + root)
-	if err != nil {
-		return err
-	}
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile(args[1])))
-	if err != nil {
-		return err
-	}
-	return compiled.Validate(doc)
+	return conforms(report.RotationSchema(), root, ts.ReadFile(args[1]))
 }
 
 func (s *rotationStory) other(ts *testscript.TestScript, args []string) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/report"
+	"github.com/keyreeve/keyreeve/internal/store"
 )
 
 func (a *app) runsCommand() *cobra.Command {
@@ -59,7 +60,7 @@ func (a *app) listRuns(ctx context.Context, format, account string, limit int) e
 	}
 	if db != nil {
 		defer func() { _ = db.Close() }()
-		if runs, err = db.Runs(ctx, account, limit); err != nil {
+		if runs, err = db.Runs(ctx, store.RunFilter{Account: account, Limit: limit}); err != nil {
 			return err
 		}
 	}

@@ -359,15 +359,28 @@ func schemaCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		args = args[1:]
 	}
-	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	ts.Check(err)
-	c := jsonschema.NewCompiler()
-	ts.Check(c.AddResource("schema.json", schema))
-	compiled, err := c.Compile("schema.json" + root)
-	ts.Check(err)
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile(args[0])))
-	ts.Check(err)
-	if err := compiled.Validate(doc); (err != nil) != neg {
+	if err := conforms(text, root, ts.ReadFile(args[0])); (err != nil) != neg {
 		ts.Fatalf("%s: %v", args[0], err)
 	}
+}
+
+// conforms tells where the document departs from the schema, or from the part of it at root.
+func conforms(schema []byte, root, document string) error {
+	text, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil {
+		return err
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("schema.json", text); err != nil {
+		return err
+	}
+	compiled, err := c.Compile("schema.json" + root)
+	if err != nil {
+		return err
+	}
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(document))
+	if err != nil {
+		return err
+	}
+	return compiled.Validate(doc)
 }

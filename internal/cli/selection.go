@@ -27,8 +27,8 @@ func (f *selectionFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.ruleset, "ruleset", "default", "built-in `NAME` or a file: "+strings.Join(rule.BuiltinNames(), ", "))
 	fs.StringSliceVar(&f.rules, "rule", nil, "only these rules, by `ID` or alias (IAM-043, a Prowler check id)")
 	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`; those of the settings file hold too")
-	fs.IntVar(&f.concurrency, "concurrency", 8, "most `CALLS` to AWS at once")
-	fs.Float64Var(&f.rate, "rate", 0, "most `CALLS` to AWS a second; 0: no fixed limit, slower when AWS throttles")
+	fs.IntVar(&f.concurrency, "concurrency", 8, "most `CALLS` to AWS at once; with --org, accounts that are read at once (then 32 by default)")
+	fs.Float64Var(&f.rate, "rate", 0, "most `CALLS` to AWS a second, in each account; 0: no fixed limit, slower when AWS throttles")
 	completeValues(c, "ruleset", rule.BuiltinNames())
 	completeLater(c, "rule", ruleIDs)
 }

@@ -46,6 +46,7 @@ func Report(ctx context.Context, r ReportReader, o Options) (*fact.Snapshot, err
 // parse fills s from a report. The account in it must be the caller's.
 func parse(ctx context.Context, body []byte, s *fact.Snapshot) error {
 	var mu sync.Mutex
+	s.Users = make([]fact.User, 0, bytes.Count(body, []byte{'\n'})+1) // once: a row a user, or a little more
 	rep, err := credreport.Read(ctx, bytes.NewReader(body), credreport.Options{Name: "credential report"},
 		func(b credreport.Batch) error {
 			mu.Lock()

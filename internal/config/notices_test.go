@@ -140,3 +140,25 @@ func TestNotices_noMistakeShowsASecret(t *testing.T) {
 		}
 	}
 }
+
+// The document shows one file in parts: its first part whole, then channels, then what else the section has.
+func TestNotices_theDocumentSaysWhatLoadTakes(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "notices.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts []string
+	for i, part := range strings.Split(string(data), "```yaml\n") {
+		if block, _, ok := strings.Cut(part, "```"); ok && i > 0 {
+			parts = append(parts, block)
+		}
+	}
+	if len(parts) != 5 || parts[0] != simple {
+		t.Fatalf("%d parts, the first one\n%s", len(parts), parts[0])
+	}
+	channels, _, _ := strings.Cut(simple, "  routes:")
+	c := loaded(t, channels+parts[1]+parts[2]+parts[4]+parts[3])
+	if got := c.Notices(); len(got.Channels) != 6 || len(got.Routing.Routes) != 3 || got.Reminders.Overdue != 7*day {
+		t.Errorf("%+v", got)
+	}
+}

@@ -77,6 +77,13 @@ const chunkSize = 256 << 10
 // A fault of the file is an *Error, and batches handed over before it was found are void. An error of r is
 // wrapped. An error of each is returned as it is and ends the reading. When ctx ends, Read stops between
 // two reads of r, which it cannot interrupt, and returns ctx.Err(). With an error the Report is zero.
+//
+// Of a reader that tells how much is left, as bytes.Reader does, a small report takes no more memory than its size and no
+// second goroutine: of ten thousand accounts it is read ten thousand times.
 func Read(ctx context.Context, r io.Reader, opt Options, each func(Batch) error) (Report, error) {
-	return read(ctx, r, opt, chunkSize, each)
+	size := chunkSize
+	if left, ok := r.(interface{ Len() int }); ok && left.Len() < size {
+		size, opt.Workers = left.Len()+1, 1 // the byte more shows the end
+	}
+	return read(ctx, r, opt, size, each)
 }

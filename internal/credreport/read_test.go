@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keyreeve/keyreeve/internal/credreport"
+	"github.com/keyreeve/keyreeve/internal/credreport/synth"
 	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
@@ -369,5 +371,29 @@ func TestRead_allocatesNothingPerRow(t *testing.T) {
 	})
 	if allocs > 1000 {
 		t.Errorf("%v allocations for 20,000 rows", allocs)
+	}
+}
+
+func TestRead_aSmallReportTakesLittleMemory(t *testing.T) {
+	var report bytes.Buffer
+	if err := synth.Write(&report, synth.Options{Users: 10, Seed: 1, AsOf: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), Account: "111122223333"}); err != nil {
+		t.Fatal(err)
+	}
+	const times = 50
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range times {
+		users := 0
+		_, err := credreport.Read(t.Context(), bytes.NewReader(report.Bytes()), credreport.Options{Workers: 8}, func(b credreport.Batch) error {
+			users += len(b.Users) // nobody calls it at the same time: there is one worker
+			return nil
+		})
+		if err != nil || users < 10 {
+			t.Fatalf("%d users, %v", users, err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) / times; n > 64<<10 {
+		t.Errorf("%d bytes for a report of %d", n, report.Len())
 	}
 }

@@ -82,6 +82,9 @@ func (w *Work) Collect(ctx context.Context, m *audit.Member) error {
 	if err != nil {
 		return err
 	}
+	if !o.UsersRead {
+		w.Log.Warn("account not read", "account", m.Account.ID, "why", firstWhy(o.Gaps))
+	}
 	if !c.Empty() {
 		w.Log.Info("account judged", "account", m.Account.ID, "opened", len(c.Opened), "closed", len(c.Closed), "complete", o.Complete)
 	}
@@ -89,6 +92,13 @@ func (w *Work) Collect(ctx context.Context, m *audit.Member) error {
 		w.Collected(o, &c)
 	}
 	return nil
+}
+
+func firstWhy(gaps []fact.Gap) string {
+	if len(gaps) == 0 {
+		return ""
+	}
+	return gaps[0].Reading + ": " + gaps[0].Why
 }
 
 // Accounts lists the accounts and closes what is open of those that are gone.

@@ -30,8 +30,6 @@ type Loop struct {
 	Concurrency int                                              // accounts read at once; 0 means 8
 	Tick        time.Duration                                    // between two looks at what is due; 0 means 15 s
 	Wait        func(ctx context.Context, d time.Duration) error // the error is that of ctx
-	// Relist is how long a list of accounts is good for while nothing is due; 0 means an hour.
-	Relist time.Duration
 
 	queue atomic.Int64
 }
@@ -114,20 +112,17 @@ func (c *collecting) round(ctx context.Context) error {
 		}
 	}
 	err = c.collect(ctx, due)
-	if c.Tell != nil && ctx.Err() == nil {
+	// While the accounts are spread, what changed is gathered: people are told once, of all of them.
+	if c.Tell != nil && ctx.Err() == nil && !c.Schedule.Underway(c.Now()) {
 		c.try(ctx, Notices, c.Tell)
 	}
 	return err
 }
 
-// list asks again which accounts there are once the schedule has come by, or the list is old. When it cannot be had the list of
-// before serves on.
+// list asks again which accounts there are once the schedule has come by since it asked last. When the list cannot be had, that of
+// before serves on, and the next round asks again.
 func (c *collecting) list(ctx context.Context, now time.Time) error {
-	relist := c.Relist
-	if relist <= 0 {
-		relist = time.Hour
-	}
-	if !c.listed.IsZero() && now.Sub(c.listed) < relist && !c.Schedule.Last(now).After(c.listed) {
+	if !c.listed.IsZero() && !c.Schedule.Last(now).After(c.listed) {
 		return nil
 	}
 	l, err := c.Accounts(ctx)

@@ -76,14 +76,20 @@ func (s *Schedule) Last(t time.Time) time.Time {
 	return time.Time{}
 }
 
+// Underway tells whether a time of the schedule has come, and some accounts may not be due yet: the spread goes on.
+func (s *Schedule) Underway(t time.Time) bool {
+	last := s.Last(t)
+	return !last.IsZero() && t.Before(last.Add(s.jitter))
+}
+
 // Offset is how much later than the schedule an account is read.
 func (s *Schedule) Offset(account string) time.Duration {
 	if s.jitter < time.Second {
 		return 0
 	}
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(account))                                            // never fails
-	return time.Duration(h.Sum64()%uint64(s.jitter/time.Second)) * time.Second //nolint:gosec // jitter is positive
+	_, _ = h.Write([]byte(account)) // never fails
+	return time.Duration(h.Sum64()%uint64(s.jitter/time.Second)) * time.Second
 }
 
 // Due tells for which time of the schedule the account is to be read, which is not after now; zero: it has been read since.

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/keyreeve/keyreeve/internal/finding"
 )
 
 // Point is what stood of a set of accounts at the end of a day, UTC.
@@ -50,6 +52,28 @@ func AgeStep(age time.Duration) int {
 
 // StepAge is the least age of the step, in days.
 func StepAge(step int) int { return edges[min(max(step, 0), len(edges)-1)] }
+
+// Bands sums steps into the bands in which reports and metrics tell ages; youngest first, none left out. Exact: no step lies
+// across an edge of them.
+func Bands(ages map[int]int) []finding.AgeBand {
+	out := make([]finding.AgeBand, len(bandEdges))
+	for i := range out {
+		if out[i].From = bandEdges[i]; i+1 < len(out) {
+			out[i].To = bandEdges[i+1]
+		}
+	}
+	for step, n := range ages {
+		i, found := slices.BinarySearch(bandEdges, StepAge(step))
+		if !found {
+			i--
+		}
+		out[i].Keys += n
+	}
+	return out
+}
+
+// bandEdges are where the bands begin, in days.
+var bandEdges = []int{0, 30, 45, 90, 180, 365}
 
 // MedianAge is the (lower) median age in days of the active keys: of the step that it is in, the least. So it is exact up to 120
 // days, and up to a twentieth too low from there on; false: there is none.

@@ -40,6 +40,37 @@ func TestAgeStep_meetsTheBandsOfTheReports(t *testing.T) {
 	}
 }
 
+// Counted by the ages themselves, not by steps.
+func TestBands_countEachKeyWhereItsAgeIs(t *testing.T) {
+	edges := []int{0, 30, 45, 90, 180, 365}
+	rapid.Check(t, func(t *rapid.T) {
+		ages := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) time.Duration {
+			around := rapid.SampledFrom(append(edges, 500, 5000, 100_000)).Draw(t, "days")
+			return time.Duration(around)*day + time.Duration(rapid.Int64Range(-int64(2*day), int64(2*day)).Draw(t, "more"))
+		}), 0, 80).Draw(t, "ages")
+		steps, want := map[int]int{}, make([]int, len(edges))
+		for _, age := range ages {
+			steps[history.AgeStep(age)]++
+			for i := len(edges) - 1; i >= 0; i-- {
+				if i == 0 || age >= time.Duration(edges[i])*day {
+					want[i]++
+					break
+				}
+			}
+		}
+		got := history.Bands(steps)
+		for i, b := range got {
+			to := append(edges[1:], 0)[i]
+			if b.From != edges[i] || b.To != to || b.Keys != want[i] {
+				t.Fatalf("band %d is %+v, want %d keys from %d to %d, of ages %v", i, b, want[i], edges[i], to, ages)
+			}
+		}
+		if len(got) != len(edges) {
+			t.Fatalf("%d bands", len(got))
+		}
+	})
+}
+
 func TestMedianAge_ofNoKeysIsNone(t *testing.T) {
 	if _, ok := (&history.Point{}).MedianAge(); ok {
 		t.Error("a median of nothing")

@@ -175,7 +175,7 @@ func Finding(v *finding.Verdict, i Import) ([]byte, error) {
 		f.Compliance.Status, f.ProductFields["keyreeve/status"] = "PASSED", string(finding.Pass)
 	case notice.Excepted:
 		f.ProductFields["keyreeve/status"] = string(finding.Excepted)
-	case notice.UserGone, notice.RuleChanged:
+	case notice.UserGone, notice.RuleChanged, notice.AccountGone:
 		f.Compliance.Status = "NOT_AVAILABLE"
 		f.Compliance.StatusReasons = []asffReason{{strings.ToUpper(strings.ReplaceAll(string(i.Closed), " ", "_")), string(i.Closed)}}
 	}

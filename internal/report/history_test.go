@@ -104,3 +104,21 @@ func TestTrend_theTextFitsAndKeepsTheLastDay(t *testing.T) {
 		}
 	}
 }
+
+func TestTrend_aSilentMonthIsOneLine(t *testing.T) {
+	days := points(30)
+	for i := range 29 {
+		if i != 10 {
+			days[i] = history.Point{Day: days[i].Day}
+		}
+	}
+	var b bytes.Buffer
+	if err := report.WriteTrend(&b, report.Text, days, "all accounts", report.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\n2026-10-24 to 2026-11-02  nothing was judged", "\n2026-11-03     1,200", "\n2026-11-04 to 2026-11-21  nothing was judged", "\n2026-11-22     1,200"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, &b)
+		}
+	}
+}

@@ -37,6 +37,7 @@ type htmlPage struct {
 	Rules   []finding.RuleResult
 	Rows    iter.Seq[htmlRow]
 	Many    bool // more than one account
+	Folded  bool // their table is opened by whoever wants it: it is long
 	// Accounts has texts where the audit has counts: an unread account has no zeros.
 	Accounts   []htmlAccount
 	Units      [][len(unitTitles)]string
@@ -104,7 +105,7 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 	}
 	p := &htmlPage{
 		Style: template.CSS(pageStyle), Script: template.JS(pageScript), //nolint:gosec // G203: our own embedded files
-		Audit: a, AsOf: minute(fact.At(a.AsOf)), Rules: a.Summary, Many: len(a.Accounts) > 1, Chart: ageChart(a),
+		Audit: a, AsOf: minute(fact.At(a.AsOf)), Rules: a.Summary, Many: len(a.Accounts) > 1, Folded: len(a.Accounts) > listed, Chart: ageChart(a),
 		Rows: htmlRows(a, o), Title: htmlTitle(a), Caveat: scoreCaveat, GapCount: gapCount(a),
 	}
 	p.Verdict, p.Class, p.Line = htmlOutcome(a, &t)
@@ -113,6 +114,7 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 	}
 	total := a.Totals()
 	active, unread := 0, 0
+	var closed []*shutGroup
 	for i := range a.Accounts {
 		r := &a.Accounts[i]
 		active += r.ActiveKeys
@@ -120,9 +122,16 @@ func toHTML(a *finding.Audit, o Options) *htmlPage {
 			unread++
 		}
 		p.Accounts = append(p.Accounts, toHTMLAccount(r, a))
+		if len(a.Accounts) > listed && shut(r) {
+			closed = addShut(closed, r)
+			continue
+		}
 		for _, g := range groupGaps(r.Gaps) {
 			p.Gaps = append(p.Gaps, g.what(r.Account, asIs, asIs)+": "+g.why)
 		}
+	}
+	for _, g := range closed {
+		p.Gaps = append(p.Gaps, g.reading+" of "+plural(len(g.names), "account")+": "+g.why+": "+g.accountsText(asIs))
 	}
 	for i := range a.Units {
 		p.Units = append(p.Units, unitRow(&a.Units[i]))

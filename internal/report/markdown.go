@@ -26,13 +26,18 @@ func writeMarkdown(w *bufio.Writer, a *finding.Audit, o Options) error {
 	}
 	m.units()
 	many, calm := len(a.Accounts) > listed, 0
+	var closed []*shutGroup
 	for s := range sections(a, o) {
-		if many && quiet(s) {
+		switch {
+		case many && quiet(s):
 			calm++
-			continue
+		case many && shut(s.result):
+			closed = addShut(closed, s.result)
+		default:
+			m.account(s)
 		}
-		m.account(s)
 	}
+	m.shutOnes(closed)
 	if calm > 0 {
 		m.put("\nNothing fails in %s.\n", plural(calm, "other account"))
 	}
@@ -88,6 +93,17 @@ func (m markdown) account(s *section) {
 	m.table("Passing", s.passing)
 	m.bundles("Could not be judged: unknown, not clean", s.unknown)
 	m.bundles("Accepted risks", s.excepted)
+}
+
+func (m markdown) shutOnes(groups []*shutGroup) {
+	if len(groups) == 0 {
+		return
+	}
+	m.put("\n## %s\n\n", shutTitle(groups))
+	for _, g := range groups {
+		m.put("- %s: %s\n  %s\n", md(g.reading), md(g.why), g.accountsText(md))
+	}
+	m.put("\nWhat the rules ask of them is unknown, not clean.\n")
 }
 
 func (m markdown) table(title string, hs []*holder) {

@@ -21,15 +21,20 @@ func writeText(w *bufio.Writer, a *finding.Audit, o Options) error {
 		piece{"rules, as of", normal}, piece{minute(fact.At(a.AsOf)), strong})
 	many := len(a.Accounts) > listed
 	var calm []string
+	var closed []*shutGroup
 	for s := range sections(a, o) {
 		t.tally.count(s)
-		if many && quiet(s) {
+		switch {
+		case many && quiet(s):
 			calm = append(calm, accountName(s.result.Account))
-			continue
+		case many && shut(s.result):
+			closed = addShut(closed, s.result)
+		default:
+			t.account(s)
 		}
-		t.account(s)
 	}
 	t.tally.pickWorst(a)
+	t.shutOnes(closed)
 	t.calmOnes(calm)
 	t.units()
 	t.due()
@@ -80,6 +85,20 @@ func (t *text) calm(s *section) {
 		return
 	}
 	t.line(2, 4, piece{"Nothing fails here.", good})
+}
+
+// shutOnes names the accounts of a long list of which nothing was read.
+func (t *text) shutOnes(groups []*shutGroup) {
+	if len(groups) == 0 {
+		return
+	}
+	t.blank()
+	t.heading(bad, shutTitle(groups))
+	for _, g := range groups {
+		t.line(2, 4, piece{g.reading + ":", strong}, piece{g.why, normal})
+		t.line(4, 4, piece{g.accountsText(asIs), normal})
+	}
+	t.line(2, 4, piece{"What the rules ask of them is unknown, not clean.", faint})
 }
 
 // calmOnes names the accounts of a long list in which nothing fails.

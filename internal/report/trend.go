@@ -93,6 +93,7 @@ func (t *runText) trend(points []history.Point, of string) {
 	}
 	room := max(0, min(24, t.width-70))
 	t.put(t.style(faint, "day         accounts  active keys  failing  median age  opened  closed  time to fix") + "\n")
+	blank := "" // the first of the days in a row on which nothing was judged
 	for i := (n - 1) % step; i < n; i += step {
 		group := points[max(0, i-step+1) : i+1]
 		p := &points[i]
@@ -107,11 +108,22 @@ func (t *runText) trend(points []history.Point, of string) {
 		if d, ok := sum.TimeToFix(); ok {
 			fix = length(d)
 		}
+		day := p.Day.Format(time.DateOnly)
 		if p.Accounts == 0 {
-			t.put(p.Day.Format(time.DateOnly) + "  " + t.style(faint, "nothing was judged in the month before") + "\n")
+			if blank == "" {
+				blank = day
+			}
+			if i+step < n && points[i+step].Accounts == 0 {
+				continue
+			}
+			if blank != day {
+				day = blank + " to " + day
+			}
+			t.put(day + "  " + t.style(faint, "nothing was judged in the month before") + "\n")
+			blank = ""
 			continue
 		}
-		t.put(p.Day.Format(time.DateOnly) + "  " + rightText(number(p.Accounts), 8) + "  " + rightText(number(p.ActiveKeys), 11) + "  " +
+		t.put(day + "  " + rightText(number(p.Accounts), 8) + "  " + rightText(number(p.ActiveKeys), 11) + "  " +
 			t.style(trendTone(p.FailingKeys), rightText(number(p.FailingKeys), 7)) + "  " + rightText(age, 10) + "  " + rightText(number(sum.Opened), 6) + "  " +
 			rightText(number(sum.Closed), 6) + "  " + rightText(fix, 11))
 		if bar := p.FailingKeys * room / most; room > 8 && bar > 0 {

@@ -1,24 +1,27 @@
 // Package spool keeps on disk what a run has read of each account, until the run is done, so that one that was broken
 // off after nine thousand accounts need not read them again.
 //
-// It knows files: a directory a run, in it a note of what the run reads, and a file an account, written whole or not at all,
-// for the user alone. It judges nothing, and keeps no secret: a snapshot holds none.
+// It knows files: a directory a run, in it a note of what the run reads, and one file to which each account is added as it was
+// read, for the user alone. It judges nothing, and keeps no secret: a snapshot holds none.
 //
-// It refuses what it cannot be sure of: a file that is torn, of another version or about another account is as good as
-// none, and the account is read again. Its promise: what Load gives is what Save was given.
+// It refuses what it cannot be sure of: what is torn, of another version or about another account is as good as none, and the
+// account is read again. Its promise: what Load gives is what Save was given.
 package spool
 
 import (
+	"bufio"
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
@@ -27,22 +30,37 @@ import (
 // Keep is how long what was read may be taken up again: older evidence would be judged as if it were of now.
 const Keep = 24 * time.Hour
 
-// runFile is the note of what a run reads. It is written last when a run begins, and removed first when it is done.
-const runFile = "run.json"
+const (
+	// runFile is the note of what a run reads. It is written last when a run begins, and removed first when it is done.
+	runFile = "run.json"
+
+	// readFile holds the accounts, one after the other: a line with the account and the number of bytes that follow, then
+	// the snapshot as JSON in gzip, whose checksum stands at its end.
+	readFile = "read"
+)
 
 // Run is what a run reads. Two runs that read the same can take each other up.
 type Run struct {
 	Organization string      // its id, or another name for the set of accounts
 	Evidence     fact.Source // as the run was asked for
-	Confirmed    bool        // failing users were read again
+	Confirm      string      // which users were read again, in the words of the command line
 	StartedAt    time.Time   // UTC, to the second
 }
 
-// Spool is the directory of one run. Load and Save may be called from several goroutines, for different accounts.
+// Spool is what one run has read. Load and Save may be called from several goroutines, for different accounts.
 type Spool struct {
-	dir string
-	run Run
+	dir   string
+	run   Run
+	packs chan *pack // as many as there are cores: to pack more at once takes memory and no less time
+
+	mu   sync.Mutex // guards what follows
+	file *os.File
+	size int64           // of what is whole
+	at   map[string]span // by account
 }
+
+// span is where an account stands in the file.
+type span struct{ from, size int64 }
 
 // Begin makes a place for a new run below dir, which need not exist, and removes those of runs that began more than Keep
 // before it.
@@ -60,12 +78,15 @@ func Begin(dir string, r Run) (*Spool, error) {
 		return nil, fmt.Errorf("make a place for what is read: %w", err)
 	}
 	s := &Spool{dir: own, run: r}
-	data, err := json.Marshal(wireRun{version, r.Organization, r.Evidence, r.Confirmed, r.StartedAt.UTC()})
+	data, err := json.Marshal(wireRun{version, r.Organization, r.Evidence, r.Confirm, r.StartedAt.UTC()})
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(own, runFile), data, 0o600); err != nil {
+	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("make a place for what is read: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(own, runFile), data, 0o600); err != nil {
+		return nil, fmt.Errorf("make a place for what is read: %w", errors.Join(err, s.file.Close()))
 	}
 	return s, nil
 }
@@ -73,18 +94,54 @@ func Begin(dir string, r Run) (*Spool, error) {
 // Resume takes up the newest run below dir that reads what r does, began within Keep before now, and is not done. nil:
 // there is none. The run that broke off must be over: two processes on one run would read accounts twice.
 func Resume(dir string, r Run, now time.Time) *Spool {
-	var newest *Spool
-	for _, s := range runs(dir) {
-		same := s.run.Organization == r.Organization && s.run.Evidence == r.Evidence && s.run.Confirmed == r.Confirmed
+	found := runs(dir)
+	slices.SortStableFunc(found, func(a, b *Spool) int { return b.run.StartedAt.Compare(a.run.StartedAt) })
+	for _, s := range found {
+		same := s.run.Organization == r.Organization && s.run.Evidence == r.Evidence && s.run.Confirm == r.Confirm
 		age := now.Sub(s.run.StartedAt)
-		if same && age >= 0 && age <= Keep && (newest == nil || s.run.StartedAt.After(newest.run.StartedAt)) {
-			newest = s
+		if same && age >= 0 && age <= Keep && s.open() == nil {
+			return s
 		}
 	}
-	return newest
+	return nil
 }
 
-// runs are the runs below dir that are not done; what cannot be read is none.
+// open opens the file of the run, or makes it, and finds what is in it; what is torn at its end goes.
+func (s *Spool) open() error {
+	f, err := os.OpenFile(filepath.Join(s.dir, readFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.file, s.size, s.at = f, 0, map[string]span{}
+	s.packs = make(chan *pack, runtime.GOMAXPROCS(0))
+	for range cap(s.packs) {
+		s.packs <- nil // made by the first to need it
+	}
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadString('\n')
+		var account string
+		var n int64
+		if _, scanErr := fmt.Sscanf(line, "%s %d\n", &account, &n); err != nil || scanErr != nil || n < 1 || n > info.Size() {
+			break
+		}
+		from := s.size + int64(len(line))
+		if skipped, err := io.CopyN(io.Discard, r, n); err != nil || skipped != n {
+			break
+		}
+		s.at[account], s.size = span{from, n}, from+n
+	}
+	if err := f.Truncate(s.size); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// runs are the runs below dir that are not done, not yet open; what cannot be read is none.
 func runs(dir string) []*Spool {
 	var out []*Spool
 	found, err := filepath.Glob(filepath.Join(dir, "run-*", runFile))
@@ -97,7 +154,7 @@ func runs(dir string) []*Spool {
 		if err != nil || json.Unmarshal(data, &w) != nil || w.Version != version {
 			continue
 		}
-		out = append(out, &Spool{filepath.Dir(path), Run{w.Organization, w.Evidence, w.Confirmed, w.StartedAt}})
+		out = append(out, &Spool{dir: filepath.Dir(path), run: Run{w.Organization, w.Evidence, w.Confirm, w.StartedAt}})
 	}
 	return out
 }
@@ -107,49 +164,71 @@ func (s *Spool) Run() Run { return s.run }
 
 // Accounts are the ids of the accounts that were read, sorted.
 func (s *Spool) Accounts() []string {
-	found, _ := filepath.Glob(filepath.Join(s.dir, "*.json.gz")) // the pattern is well formed
-	for i, path := range found {
-		found[i] = strings.TrimSuffix(filepath.Base(path), ".json.gz")
-	}
-	slices.Sort(found)
-	return found
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.at))
 }
 
-func (s *Spool) path(account string) string { return filepath.Join(s.dir, account+".json.gz") }
+// pack is what it takes to pack a snapshot. The tables of gzip are large, and made once.
+type pack struct {
+	text bytes.Buffer
+	gzip *gzip.Writer
+}
+
+func newPack() *pack {
+	p := &pack{}
+	p.gzip, _ = gzip.NewWriterLevel(&p.text, gzip.BestSpeed) // fails for levels that there are not
+	return p
+}
 
 // Save keeps what was read of an account.
-func (s *Spool) Save(snap *fact.Snapshot) (err error) {
-	f, err := os.CreateTemp(s.dir, "new-")
-	if err != nil {
+func (s *Spool) Save(snap *fact.Snapshot) error {
+	if err := s.save(snap); err != nil {
 		return fmt.Errorf("keep what was read of account %s: %w", snap.Account.ID, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("keep what was read of account %s: %w", snap.Account.ID, err), os.Remove(f.Name()))
-		}
-	}()
-	z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
-	if err != nil {
-		return err
-	}
-	err = json.NewEncoder(z).Encode(toWire(snap))
-	if err := errors.Join(err, z.Close(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), s.path(snap.Account.ID))
+	return nil
 }
 
-// Load is what Save kept of the account; nil where there is nothing.
-func (s *Spool) Load(account string) (snap *fact.Snapshot, err error) {
-	f, err := os.Open(s.path(account))
-	if errors.Is(err, fs.ErrNotExist) {
+func (s *Spool) save(snap *fact.Snapshot) error {
+	p := <-s.packs
+	defer func() { s.packs <- p }()
+	if p == nil {
+		p = newPack()
+	}
+	p.text.Reset()
+	p.gzip.Reset(&p.text)
+	if err := errors.Join(json.NewEncoder(p.gzip).Encode(toWire(snap)), p.gzip.Close()); err != nil {
+		return err
+	}
+	head := fmt.Appendf(nil, "%s %d\n", snap.Account.ID, p.text.Len())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.file.WriteAt(append(head, p.text.Bytes()...), s.size)
+	if err != nil {
+		return errors.Join(err, s.file.Truncate(s.size))
+	}
+	from := s.size + int64(len(head))
+	s.at[snap.Account.ID], s.size = span{from, int64(p.text.Len())}, from+int64(p.text.Len())
+	return nil
+}
+
+// Load is what Save kept of the account last; nil where there is nothing.
+func (s *Spool) Load(account string) (*fact.Snapshot, error) {
+	s.mu.Lock()
+	place, found := s.at[account]
+	s.mu.Unlock()
+	if !found {
 		return nil, nil
 	}
+	snap, err := s.load(account, place)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("take up what was read of account %s: %w", account, err)
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	z, err := gzip.NewReader(f)
+	return snap, nil
+}
+
+func (s *Spool) load(account string, at span) (*fact.Snapshot, error) {
+	z, err := gzip.NewReader(io.NewSectionReader(s.file, at.from, at.size))
 	if err != nil {
 		return nil, err
 	}
@@ -159,15 +238,19 @@ func (s *Spool) Load(account string) (snap *fact.Snapshot, err error) {
 		return nil, err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // the checksum stands at the end
-		return nil, fmt.Errorf("%s does not end where it should: %w", f.Name(), err)
+		return nil, fmt.Errorf("it does not end where it should: %w", err)
 	}
 	if w.Version != version || w.Account.ID != account {
-		return nil, fmt.Errorf("%s is of version %d and about account %q", f.Name(), w.Version, w.Account.ID)
+		return nil, fmt.Errorf("it is of version %d and about account %q", w.Version, w.Account.ID)
 	}
 	return w.snapshot()
 }
 
-// Done removes everything.
+// Done removes everything. Nothing may be loaded or saved after it.
 func (s *Spool) Done() error {
-	return errors.Join(os.Remove(filepath.Join(s.dir, runFile)), os.RemoveAll(s.dir))
+	var err error
+	if s.file != nil {
+		err = s.file.Close()
+	}
+	return errors.Join(err, os.Remove(filepath.Join(s.dir, runFile)), os.RemoveAll(s.dir))
 }

@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,7 +17,7 @@ import (
 var began = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 
 func run(at time.Time) spool.Run {
-	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirmed: true, StartedAt: at}
+	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirm: "flagged", StartedAt: at}
 }
 
 func begin(t *testing.T, dir string, r spool.Run) *spool.Spool {
@@ -95,38 +96,112 @@ func TestSpool_anAccountThatIsNotThereIsNone(t *testing.T) {
 	}
 }
 
-func TestSpool_tornAndForeignFilesAreNotRead(t *testing.T) {
+// read is the file that holds what the only run below dir has read.
+func read(t *testing.T, dir string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "run-*", "read"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	return files[0]
+}
+
+func TestSpool_whatIsTornIsReadAgainAndTheRestIsKept(t *testing.T) {
+	dir := t.TempDir()
+	s := begin(t, dir, run(began))
+	save := func(s *spool.Spool, account, name string) {
+		t.Helper()
+		if err := s.Save(&fact.Snapshot{Account: fact.Account{ID: account, Name: name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(s, "111122223333", "first")
+	path := read(t, dir)
+	first, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(s, "444455556666", "second")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range whole {
+		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again := spool.Resume(dir, run(began), began)
+		if again == nil {
+			t.Fatalf("%d bytes of %d are no run", n, len(whole))
+		}
+		want := []string{"111122223333"}
+		if n < len(first) {
+			want = nil
+		}
+		if got := again.Accounts(); len(got) != len(want) || len(want) > 0 && got[0] != want[0] {
+			t.Errorf("%d bytes of %d: accounts %v, want %v", n, len(whole), got, want)
+		}
+		save(again, "444455556666", "anew")
+		got, err := again.Load("444455556666")
+		if err != nil || got == nil || got.Account.Name != "anew" {
+			t.Fatalf("%d bytes of %d: %v, %v", n, len(whole), got, err)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestSpool_aChangedByteIsNeverLoaded(t *testing.T) {
+	dir := t.TempDir()
+	s := begin(t, dir, run(began))
+	if err := s.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}, Users: []fact.User{{Name: "ana"}}}); err != nil {
+		t.Fatal(err)
+	}
+	path := read(t, dir)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := s.Load("111122223333")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := len("111122223333 ") // what stands before belongs to the account's name: it is another account then
+	for i := head; i < len(whole); i++ {
+		changed := append([]byte{}, whole...)
+		changed[i] ^= 0x10
+		if err := os.WriteFile(path, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again := spool.Resume(dir, run(began), began)
+		if again == nil {
+			t.Fatal("no run")
+		}
+		if got, err := again.Load("111122223333"); err == nil && got != nil && !cmp.Equal(got, want, cmp.AllowUnexported(fact.Time{})) {
+			t.Errorf("byte %d of %d changed: %+v", i, len(whole), got)
+		}
+	}
+}
+
+func TestSpool_anotherAccountsSnapshotIsNotRead(t *testing.T) {
 	dir := t.TempDir()
 	s := begin(t, dir, run(began))
 	if err := s.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}); err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "run-*", "111122223333.json.gz"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	whole, err := os.ReadFile(files[0])
+	path := read(t, dir)
+	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := filepath.Join(filepath.Dir(files[0]), "444455556666.json.gz")
-	if err := os.WriteFile(other, whole, 0o600); err != nil {
+	if err := os.WriteFile(path, bytes.Replace(whole, []byte("111122223333"), []byte("444455556666"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Load("444455556666"); got != nil || err == nil {
-		t.Errorf("the file of another account: %v, %v", got, err)
-	}
-	for n := range whole {
-		if err := os.WriteFile(files[0], whole[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := s.Load("111122223333"); got != nil || err == nil {
-			t.Errorf("%d bytes of %d: %v, %v", n, len(whole), got, err)
-		}
-	}
-	info, err := os.Stat(files[0])
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
+	again := spool.Resume(dir, run(began), began)
+	if got, err := again.Load("444455556666"); got != nil || err == nil {
+		t.Errorf("the snapshot of another account: %v, %v", got, err)
 	}
 }
 
@@ -139,6 +214,9 @@ func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
 	newest := begin(t, dir, run(began.Add(time.Minute)))
 	other := run(began.Add(time.Hour))
 	other.Organization = "o-other"
+	begin(t, dir, other)
+	other = run(began.Add(time.Hour))
+	other.Confirm = "new"
 	begin(t, dir, other)
 	if err := newest.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}); err != nil {
 		t.Fatal(err)

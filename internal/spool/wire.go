@@ -8,13 +8,13 @@ import (
 )
 
 // version is that of the files. They live for a day, so another version is simply not read.
-const version = 1
+const version = 2
 
 type wireRun struct {
 	Version      int         `json:"version"`
 	Organization string      `json:"organization"`
 	Evidence     fact.Source `json:"evidence"`
-	Confirmed    bool        `json:"confirmed"`
+	Confirm      string      `json:"confirm"`
 	StartedAt    time.Time   `json:"started_at"`
 }
 

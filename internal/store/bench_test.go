@@ -7,11 +7,20 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/rotate"
+	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
 
+// onBoth runs the benchmark for a new database of each kind.
+func onBoth(b *testing.B, run func(b *testing.B, url string)) {
+	b.Run("sqlite", func(b *testing.B) { run(b, "sqlite:"+b.TempDir()+"/journal.db") })
+	b.Run("postgres", func(b *testing.B) { run(b, postgres.URL(b)) })
+}
+
 // BenchmarkBook reads the book of an account with 5,000 runs of 10 steps, each of which was carried out.
-func BenchmarkBook(b *testing.B) {
-	d, err := Open(b.Context(), "sqlite:"+b.TempDir()+"/journal.db", Options{})
+func BenchmarkBook(b *testing.B) { onBoth(b, readBook) }
+
+func readBook(b *testing.B, url string) {
+	d, err := Open(b.Context(), url, Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -60,8 +69,10 @@ func BenchmarkBook(b *testing.B) {
 }
 
 // BenchmarkLedger ticks one of 10,000 rotations that are all due: what is due, load it, save it with an event.
-func BenchmarkLedger(b *testing.B) {
-	d, err := Open(b.Context(), "sqlite:"+b.TempDir()+"/journal.db", Options{})
+func BenchmarkLedger(b *testing.B) { onBoth(b, tickLedger) }
+
+func tickLedger(b *testing.B, url string) {
+	d, err := Open(b.Context(), url, Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

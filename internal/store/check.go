@@ -30,7 +30,7 @@ func (d *DB) check(ctx context.Context, tx *sql.Tx) error {
 	if err := headFits(ctx, tx, entries); err != nil {
 		return err
 	}
-	runs, err := load(ctx, tx, latest(), "", bound(0))
+	runs, err := load(ctx, tx, latest(), (&RunFilter{}).args()...)
 	if err != nil {
 		return err
 	}

@@ -73,10 +73,8 @@ func takeAccount(ctx context.Context, tx *sql.Tx, a *fact.Account, at time.Time)
 }
 
 func writeChanges(ctx context.Context, tx *sql.Tx, c *history.Changes, last time.Time) error {
-	for i := range c.Opened {
-		if err := insertVerdict(ctx, tx, &c.Opened[i]); err != nil {
-			return err
-		}
+	if err := insertVerdicts(ctx, tx, c.Opened); err != nil {
+		return err
 	}
 	for i := range c.Closed {
 		e := &c.Closed[i]
@@ -107,15 +105,32 @@ func writeChanges(ctx context.Context, tx *sql.Tx, c *history.Changes, last time
 	return nil
 }
 
-func insertVerdict(ctx context.Context, tx *sql.Tx, e *history.Entry) error {
+// insertVerdicts reads the statement once: on the first day of an organisation that is half of the work.
+func insertVerdicts(ctx context.Context, tx *sql.Tx, opened []history.Entry) error {
+	if len(opened) == 0 {
+		return nil
+	}
+	insert, err := tx.PrepareContext(ctx, `
+		INSERT INTO verdicts (id, opened_at, account, user_name, rule, kind, title, severity, remedy, message, key_id, key_created, since, tags, terms)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = insert.Close() }() // it ends with the transaction
+	for i := range opened {
+		if err := insertVerdict(ctx, insert, &opened[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertVerdict(ctx context.Context, insert *sql.Stmt, e *history.Entry) error {
 	tags, err := tagsText(e.Tags)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `
-		INSERT INTO verdicts (id, opened_at, account, user_name, rule, kind, title, severity, remedy, message, key_id, key_created, since, tags, terms)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
-		e.ID, journal.Stamp(e.OpenedAt), e.Account, clean(e.User), e.Rule, e.Kind, clean(e.Title), string(e.Severity), string(e.Remedy), clean(e.Message),
+	_, err = insert.ExecContext(ctx, e.ID, journal.Stamp(e.OpenedAt), e.Account, clean(e.User), e.Rule, e.Kind, clean(e.Title), string(e.Severity), string(e.Remedy), clean(e.Message),
 		clean(e.KeyID), stampOrNull(e.KeyCreated), stampOrNull(e.Since), tags, e.Terms)
 	return err
 }
@@ -360,4 +375,17 @@ func bit(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// Told records until when what changed in the account has been told. An earlier instant than that on record changes nothing.
+func (d *DB) Told(ctx context.Context, account string, until time.Time) error {
+	at := journal.Stamp(until)
+	err := d.write(ctx, "told", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE accounts SET posted_at = $1 WHERE id = $2 AND posted_at < $1`, at, account)
+		return err
+	}, leaves(`SELECT 1 FROM accounts WHERE id = $1 AND posted_at >= $2`, account, at))
+	if err != nil {
+		return fmt.Errorf("record what was told of account %s: %w", account, err)
+	}
+	return nil
 }

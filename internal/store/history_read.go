@@ -406,3 +406,47 @@ func addMoves(ctx context.Context, tx *sql.Tx, f *TrendFilter, points []history.
 	}
 	return rows.Err()
 }
+
+// JudgedAt is when each account was last judged, those that are gone left out.
+func (d *DB) JudgedAt(ctx context.Context) (map[string]time.Time, error) {
+	out := map[string]time.Time{}
+	err := d.read(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT id, judged_at FROM accounts WHERE gone_at IS NULL`)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // Err tells
+		for rows.Next() {
+			var id, at string
+			if err := rows.Scan(&id, &at); err != nil {
+				return err
+			}
+			if out[id], err = instant(at); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	return out, err
+}
+
+// Untold lists the accounts of which something changed since it was last told, by id.
+func (d *DB) Untold(ctx context.Context) ([]Account, error) {
+	var out []Account
+	err := d.read(ctx, func(tx *sql.Tx) (err error) {
+		out, err = accountRows(ctx, tx, selectAccounts+`WHERE posted_at < judged_at OR posted_at < coalesce(gone_at, '') ORDER BY id`)
+		return err
+	})
+	return out, err
+}
+
+// Moves lists what opened or closed in the account after that instant.
+func (d *DB) Moves(ctx context.Context, account string, after time.Time) ([]history.Entry, error) {
+	since := journal.Stamp(after)
+	var out []history.Entry
+	err := d.read(ctx, func(tx *sql.Tx) (err error) {
+		out, err = verdictRows(ctx, tx, selectVerdicts+`WHERE account = $1 AND (opened_at > $2 OR closed_at > $2) ORDER BY opened_at, id`, account, since)
+		return err
+	})
+	return out, err
+}

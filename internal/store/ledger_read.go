@@ -23,6 +23,9 @@ const (
 func (l *Ledger) Load(ctx context.Context, id string) (*rotate.Rotation, error) {
 	var r *rotate.Rotation
 	err := l.d.read(ctx, func(tx *sql.Tx) (err error) {
+		if !storable(id) {
+			return nil
+		}
 		if r, err = standing(ctx, tx, id); !errors.Is(err, rotate.ErrNoRotation) {
 			return err
 		}
@@ -54,17 +57,28 @@ func standing(ctx context.Context, tx *sql.Tx, id string) (*rotate.Rotation, err
 	return &found[0], nil
 }
 
-// Rotations are the account's rotations, newest first; of all accounts if it is empty, also those that are over if all.
-// No more than limit, unless that is 0.
-func (l *Ledger) Rotations(ctx context.Context, account string, all bool, limit int) ([]rotate.Rotation, error) {
-	least := 1
-	if all {
-		least = 0
+// RotationFilter says which rotations are meant. Zero values do not limit.
+type RotationFilter struct {
+	Account string
+	User    string // the whole name
+	State   rotate.State
+	Live    bool   // only those that are not over
+	Before  string // only those that began before the rotation of exactly that id: none where there is no such rotation
+	Limit   int    // 0: all
+}
+
+// Rotations lists rotations, those that began last first: by the order of the journal, not by clocks.
+func (l *Ledger) Rotations(ctx context.Context, f RotationFilter) ([]rotate.Rotation, error) {
+	query := selectRotations + `JOIN runs ON runs.id = r.id WHERE ($1 = '' OR r.account = $1) AND ($2 = '' OR r.user_name = $2)
+		AND ($3 = '' OR r.state = $3) AND r.live >= $4 AND ($5 = '' OR runs.begun < (SELECT begun FROM runs WHERE id = $5))
+		ORDER BY runs.begun DESC LIMIT $6`
+	least := 0
+	if f.Live {
+		least = 1
 	}
 	var found []rotate.Rotation
 	err := l.d.read(ctx, func(tx *sql.Tx) (err error) {
-		found, err = rotations(ctx, tx, selectRotations+`JOIN runs ON runs.id = r.id
-			WHERE ($1 = '' OR r.account = $1) AND r.live >= $2 ORDER BY runs.begun DESC LIMIT $3`, account, least, bound(limit))
+		found, err = rotations(ctx, tx, query, f.Account, f.User, string(f.State), least, f.Before, bound(f.Limit))
 		return err
 	})
 	return found, err
@@ -213,4 +227,14 @@ func fits(r *rotate.Rotation, run *journal.Run) bool {
 	return r.Account == run.Account && r.User == about.User && r.UserID == about.UserID && r.Old.ID == about.Old &&
 		r.Old.Created.Equal(about.Created) && r.Caller == run.Caller && r.Plan == run.Plan && r.StartedAt.Equal(run.StartedAt) &&
 		r.State == state && r.State.Over() == !run.EndedAt.IsZero()
+}
+
+// Waiting are the rotations that wait for a person, by id.
+func (l *Ledger) Waiting(ctx context.Context) ([]rotate.Rotation, error) {
+	var found []rotate.Rotation
+	err := l.d.read(ctx, func(tx *sql.Tx) (err error) {
+		found, err = rotations(ctx, tx, selectRotations+`WHERE r.live = 1 AND r.state IN ('held', 'blocked', 'conflict') ORDER BY r.id`)
+		return err
+	})
+	return found, err
 }

@@ -81,15 +81,17 @@ func (e *engineSQLite) lock(_ context.Context, account, holder string) (release 
 
 // held tries the lock of each account that ever had one.
 func (e *engineSQLite) held(context.Context) error {
-	paths, err := filepath.Glob(globbed(e.path) + ".????????????.lock")
+	files, err := os.ReadDir(filepath.Dir(e.path))
 	if err != nil {
-		return err
+		return &Error{Problem: fmt.Sprintf("look for locks beside the journal %s", e.path), Err: err}
 	}
-	for _, path := range paths {
-		account := strings.TrimSuffix(path[len(e.path)+1:], ".lock")
-		if !journal.IsAccount(account) {
+	for _, f := range files {
+		rest, ours := strings.CutPrefix(f.Name(), filepath.Base(e.path)+".")
+		account, isLock := strings.CutSuffix(rest, ".lock")
+		if !ours || !isLock || !journal.IsAccount(account) {
 			continue
 		}
+		path := filepath.Join(filepath.Dir(e.path), f.Name())
 		l := flock.New(path, flock.SetFlag(os.O_RDONLY)) // it may be somebody else's
 		free, err := l.TryRLock()
 		if err := errors.Join(err, l.Close()); err != nil {
@@ -100,11 +102,6 @@ func (e *engineSQLite) held(context.Context) error {
 		}
 	}
 	return nil
-}
-
-// globbed is the path as a pattern that means only it.
-func globbed(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // name writes who holds the lock; the file stays, since others may be about to lock it.

@@ -34,14 +34,14 @@ type dialect struct {
 	elsewhere          string // a hint: another database
 }
 
-// newest is the version of the tables that this program knows: that of the last migration.
-func newest() int64 { return int64(len((&dialect{}).files())) } // a test keeps the numbers without gaps
+// newest is the version of the tables that this program knows: that of the last migration, in both databases.
+func newest() int64 { return int64(len(dialectSQLite.files())) } // a test keeps the numbers without gaps
 
-// files are the migrations of the dialect in order; of the zero dialect those of SQLite, whose numbers are the same.
+// files are the migrations of the dialect, in order.
 func (k *dialect) files() []string {
-	other := ".postgres.sql"
-	if k.name == "postgres" {
-		other = ".sqlite.sql"
+	other := "." + dialectPostgres.name + ".sql"
+	if k.name == dialectPostgres.name {
+		other = "." + dialectSQLite.name + ".sql"
 	}
 	names, _ := fs.Glob(migrations, "migrations/*.sql") // the pattern is right
 	var own []string
@@ -53,6 +53,7 @@ func (k *dialect) files() []string {
 	return own
 }
 
+// typeText is found in comments of migrations too, where it does no harm.
 var typeText = regexp.MustCompile(`\bTEXT\b`)
 
 // steps are the migrations as goose runs them, each in a transaction.

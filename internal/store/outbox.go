@@ -203,13 +203,10 @@ type NoticeRecord struct {
 
 // Notices lists messages, those put in last first, at most limit (0: all).
 func (o *Outbox) Notices(ctx context.Context, limit int) ([]NoticeRecord, error) {
-	query := `SELECT id, channel, added_at, next_at, coalesce(state, '') FROM notices ORDER BY added_at DESC, id`
-	if limit > 0 {
-		query += fmt.Sprintf(" LIMIT %d", limit)
-	}
+	const query = `SELECT id, channel, added_at, next_at, coalesce(state, '') FROM notices ORDER BY added_at DESC, id LIMIT $1`
 	var out []NoticeRecord
 	err := o.d.read(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, query)
+		rows, err := tx.QueryContext(ctx, query, bound(limit))
 		if err != nil {
 			return err
 		}

@@ -198,7 +198,7 @@ func (s *server) alone(ctx context.Context, do func(ctx context.Context) error) 
 	return do(ctx)
 }
 
-// read takes one snapshot.
+// read takes one snapshot, and ends with its connection: the next one gets another.
 func (e *enginePostgres) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
@@ -252,6 +252,7 @@ func (e *enginePostgres) try(ctx context.Context, do func(ctx context.Context, t
 	if errors.As(err, &said) && !cut(c) || errors.Is(err, pgx.ErrTxCommitRollback) {
 		return collided(err), err
 	}
+	_ = c.Close() // many may be cut at once: none must keep from the pool what the others need to look
 	return e.settle(ctx, id, by, err)
 }
 
@@ -267,10 +268,10 @@ func (e *enginePostgres) settle(ctx context.Context, id string, by proof, lost e
 	if by == nil {
 		return false, unknown
 	}
-	for over := false; !over; {
-		if over, err = e.over(ctx, id); err == nil && over {
+	for {
+		if over, err := e.over(ctx, id); err == nil && over {
 			break
-		}
+		} // a server that is away is asked again
 		select {
 		case <-ctx.Done():
 			return false, unknown
@@ -320,8 +321,8 @@ func collided(err error) bool {
 // scrub does nothing: see the comment of the package.
 func (e *enginePostgres) scrub(context.Context, *atomic.Int64) {}
 
-// sound looks for references to rows that are missing, and for triggers of ours that are gone or off. The server itself
-// checks its pages as it is set up to.
+// sound looks for triggers that are switched off, those of references among them, and for references to rows that are
+// missing. The server itself checks its pages as it is set up to.
 func (e *enginePostgres) sound(ctx context.Context, tx *sql.Tx) error {
 	var off string
 	err := tx.QueryRowContext(ctx, `SELECT format('trigger %s of %s', tgname, tgrelid::regclass) FROM pg_trigger

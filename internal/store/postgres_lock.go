@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,13 +63,13 @@ func (e *enginePostgres) lock(ctx context.Context, account, holder string) (rele
 	if err != nil {
 		return nil, fmt.Errorf("lock account %q: %w", account, err)
 	}
-	doing := "lock account " + account + " by"
+	doing := "lock account " + account + " in"
 	c, err := e.session(ctx)
 	if err != nil {
 		return nil, e.explain(doing, err)
 	}
 	_, err = c.Exec(ctx, `SELECT set_config('application_name', $1, false), set_config('lock_timeout', $2, false)`,
-		holder[:min(len(holder), holderRoom)], strconv.FormatInt(lockGrace.Milliseconds(), 10))
+		strings.ToValidUTF8(holder[:min(len(holder), holderRoom)], "?"), strconv.FormatInt(lockGrace.Milliseconds(), 10))
 	if err == nil {
 		_, err = c.Exec(ctx, `SELECT pg_advisory_lock($1)`, lockKey(number))
 	}

@@ -29,7 +29,8 @@ const (
 		FROM entries WHERE (step_id IS NOT NULL OR kind = 'event') AND run_id IN `
 
 	theOne    = `(SELECT id FROM runs WHERE id = $1)`
-	theNewest = `(SELECT id FROM runs WHERE $1 = '' OR account = $1 ORDER BY begun DESC LIMIT $2)`
+	theNewest = `(SELECT id FROM runs WHERE ($1 = '' OR account = $1)
+		AND ($2 = '' OR begun < (SELECT begun FROM runs WHERE id = $2)) ORDER BY begun DESC LIMIT $3)`
 
 	orderRuns    = ` ORDER BY begun`
 	orderSteps   = ` ORDER BY run_id, position`
@@ -65,12 +66,18 @@ func (d *DB) Run(ctx context.Context, id string) (*journal.Run, error) {
 	return &found[0], nil
 }
 
+// storable tells whether a text can be in the database. PostgreSQL would not even take the question for another.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
+
 // runIDs asks for the runs whose id begins so, newest first.
 const runIDs = `SELECT id FROM runs WHERE substr(id, 1, $1) = $2 ORDER BY begun DESC LIMIT 100`
 
 // resolve completes an id by one of the questions for ids; empty if there is none. what names many of them.
 func resolve(ctx context.Context, tx *sql.Tx, query, what, id string) (string, error) {
 	length := utf8.RuneCountInString(id)
+	if !storable(id) {
+		return "", nil
+	}
 	rows, err := tx.QueryContext(ctx, query, length, id)
 	if err != nil {
 		return "", err
@@ -103,12 +110,20 @@ func resolve(ctx context.Context, tx *sql.Tx, query, what, id string) (string, e
 	}
 }
 
-// Runs are the account's runs with their steps and entries, newest first; of all accounts if it is empty. No
-// more than limit, unless that is 0.
-func (d *DB) Runs(ctx context.Context, account string, limit int) ([]journal.Run, error) {
+// RunFilter says which runs are meant. Zero values do not limit.
+type RunFilter struct {
+	Account string
+	Before  string // only those that began before the run of exactly that id: none where there is no such run
+	Limit   int    // 0: all
+}
+
+func (f *RunFilter) args() []any { return []any{f.Account, f.Before, bound(f.Limit)} }
+
+// Runs lists runs with their steps and entries, those that began last first: by the order of the journal, not by clocks.
+func (d *DB) Runs(ctx context.Context, f RunFilter) ([]journal.Run, error) {
 	var runs []journal.Run
 	err := d.read(ctx, func(tx *sql.Tx) (err error) {
-		runs, err = load(ctx, tx, latest(), account, bound(limit))
+		runs, err = load(ctx, tx, latest(), f.args()...)
 		return err
 	})
 	slices.Reverse(runs)
@@ -130,7 +145,7 @@ func (d *DB) Book(ctx context.Context, account string) (journal.Book, error) {
 	}
 	var runs []journal.Run
 	err := d.read(ctx, func(tx *sql.Tx) (err error) {
-		runs, err = load(ctx, tx, latest(), account, bound(0))
+		runs, err = load(ctx, tx, latest(), (&RunFilter{Account: account}).args()...)
 		return err
 	})
 	if err != nil {

@@ -38,6 +38,7 @@ func tables() []table {
 		{"notices", []string{"id"}},
 		{"notice_covers", []string{"id"}},
 		{"notice_attempts", []string{"notice", "n"}},
+		{"tokens", []string{"id"}},
 	}
 }
 

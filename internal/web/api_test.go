@@ -17,69 +17,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers"
-	"github.com/getkin/kin-openapi/routers/gorillamux"
-
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 	"github.com/keyreeve/keyreeve/internal/web"
+	"github.com/keyreeve/keyreeve/internal/web/webtest"
 )
-
-func document(t *testing.T) *openapi3.T {
-	t.Helper()
-	doc, err := openapi3.NewLoader().LoadFromData(web.OpenAPI())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := doc.Validate(context.Background()); err != nil {
-		t.Fatalf("the document is not valid: %v", err)
-	}
-	return doc
-}
-
-// conforms holds an answer against the document.
-func conforms(t *testing.T, router routers.Router, res answer, body string) {
-	t.Helper()
-	req := res.Request
-	route, path, err := router.FindRoute(req)
-	if err != nil {
-		t.Fatalf("%s: %v", req.URL, err)
-	}
-	in := &openapi3filter.RequestValidationInput{
-		Request: req, PathParams: path, Route: route, Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true},
-	}
-	if res.StatusCode == http.StatusOK {
-		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
-			t.Errorf("%s is answered, and the document does not know it: %v", req.URL, err)
-		}
-	}
-	out := &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: in, Status: res.StatusCode, Header: res.Header, Body: io.NopCloser(strings.NewReader(body)), Options: in.Options,
-	}
-	if err := openapi3filter.ValidateResponse(context.Background(), out); err != nil {
-		t.Errorf("%s: HTTP %d is not as the document says: %v\n%s", req.URL, res.StatusCode, err, body)
-	}
-}
-
-// router finds the operation of a path of the document.
-func router(t *testing.T) routers.Router {
-	t.Helper()
-	r, err := gorillamux.NewRouter(document(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
 
 func TestAPI_everyAnswerIsAsTheDocumentSays(t *testing.T) {
 	w := story()
-	c, find := open(t, w, func(s *web.Settings) {
+	c, judge := open(t, w, func(s *web.Settings) {
 		s.Ready = func(context.Context) []web.Check { return []web.Check{{Name: "database"}} }
-	}), router(t)
+	}), webtest.NewJudge(t)
 	for path, want := range map[string]int{
 		"/healthz": 200, "/readyz": 200, "/api/v1/openapi.json": 200,
 		"/api/v1/accounts": 200, "/api/v1/accounts?account=111122223333": 200, "/api/v1/accounts?account=1": 400,
@@ -92,7 +42,7 @@ func TestAPI_everyAnswerIsAsTheDocumentSays(t *testing.T) {
 		if res.StatusCode != want {
 			t.Errorf("%s: HTTP %d, want %d: %s", path, res.StatusCode, want, body)
 		}
-		conforms(t, find, res, body)
+		judge.Answer(t, res.Request, res.StatusCode, res.Header, []byte(body))
 		leaks(t, path, body)
 	}
 	// The same of every path when there is no token, when nothing can be read, and when there is a bug.
@@ -106,7 +56,7 @@ func TestAPI_everyAnswerIsAsTheDocumentSays(t *testing.T) {
 		{"a bug", func() { w.trouble, w.panics = nil, true }, 500},
 	} {
 		trouble.set()
-		for path := range document(t).Paths.Map() {
+		for path := range webtest.Document(t).Paths.Map() {
 			path = strings.NewReplacer("{rotation}", "x", "{run}", "x").Replace(path)
 			res, body := c.ask(http.MethodGet, path)
 			want := trouble.want
@@ -116,7 +66,7 @@ func TestAPI_everyAnswerIsAsTheDocumentSays(t *testing.T) {
 			if res.StatusCode != want {
 				t.Errorf("%s, %s: HTTP %d, want %d: %s", path, trouble.name, res.StatusCode, want, body)
 			}
-			conforms(t, find, res, body)
+			judge.Answer(t, res.Request, res.StatusCode, res.Header, []byte(body))
 			leaks(t, path, body)
 		}
 	}
@@ -126,7 +76,7 @@ func TestAPI_everyAnswerIsAsTheDocumentSays(t *testing.T) {
 }
 
 func TestOpenAPI_namesEveryStatusThatThereIs(t *testing.T) {
-	schemas := document(t).Components.Schemas
+	schemas := webtest.Document(t).Components.Schemas
 	for _, c := range []struct {
 		schema, field string
 		want          []string
@@ -364,6 +314,22 @@ func TestPages_aCursorThatSomebodyWroteNamesAPlaceOrIsRefused(t *testing.T) {
 	}
 	if w.asked != 0 {
 		t.Errorf("%d readings from places that are none", w.asked)
+	}
+}
+
+func TestAPI_asksNobodyForWhatCannotBeAnID(t *testing.T) {
+	w := story()
+	c := open(t, w)
+	w.asked = 0
+	for _, id := range []string{"%00", "%FF", "a%20b", "%27%20OR%201=1", strings.Repeat("a", 65)} {
+		for _, list := range []string{"runs/", "rotations/"} {
+			if res, body := c.ask(http.MethodGet, "/api/v1/"+list+id); res.StatusCode != http.StatusNotFound || !strings.Contains(body, "hint") {
+				t.Errorf("%s%.20s: HTTP %d, want 404: %s", list, id, res.StatusCode, body)
+			}
+		}
+	}
+	if w.asked != 0 {
+		t.Errorf("%d readings of ids that are none", w.asked)
 	}
 }
 

@@ -171,6 +171,14 @@ func noParameters(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
+// one reads one thing by its id. What cannot be an id is that of none, and no database is asked for it.
+func one[R any](ctx context.Context, id string, read func(context.Context, string) (*R, error)) (*R, error) {
+	if !isID(id) {
+		return nil, ErrNone
+	}
+	return read(ctx, id)
+}
+
 // isID tells whether text can be the id of a run or a rotation.
 func isID(text string) bool { return runID.MatchString(text) }
 

@@ -67,14 +67,14 @@ func ParsePlace(place string) (openedAt time.Time, id string, ok bool) {
 
 var fingerprint = regexp.MustCompile(`^[0-9a-f]{24}$`)
 
-// Rotations reads rotations, newest first, which is by descending ids. The place of one is its id. Of the filters it knows
-// Account, User and Status, a rotate.State. Rotation finds one by its whole id; ErrNone where there is none.
+// Rotations reads rotations, those that began last first, in an order that stays. The place of one is its id. Of the filters it
+// knows Account, User and Status, a rotate.State. Rotation finds one by its whole id; ErrNone where there is none.
 type Rotations interface {
 	Rotations(ctx context.Context, q Query) ([]rotate.Rotation, error)
 	Rotation(ctx context.Context, id string) (*rotate.Rotation, error)
 }
 
-// Runs reads runs, newest first, which is by descending ids. The place of one is its id. Of the filters it knows Account.
+// Runs reads runs, those that began last first, in an order that stays. The place of one is its id. Of the filters it knows Account.
 // Run finds one by its whole id; ErrNone where there is none.
 type Runs interface {
 	Runs(ctx context.Context, q Query) ([]journal.Run, error)

@@ -43,7 +43,7 @@ func (v *server) rotation(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := r.PathValue("rotation")
-	switch x, err := v.Rotations.Rotation(r.Context(), id); {
+	switch x, err := one(r.Context(), id, v.Rotations.Rotation); {
 	case errors.Is(err, ErrNone):
 		refuse(w, http.StatusNotFound, "there is no rotation "+quote(id), "/api/v1/rotations lists them")
 	case err != nil:

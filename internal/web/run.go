@@ -44,7 +44,7 @@ func (v *server) run(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := r.PathValue("run")
-	x, err := v.Runs.Run(r.Context(), id)
+	x, err := one(r.Context(), id, v.Runs.Run)
 	if errors.Is(err, ErrNone) {
 		refuse(w, http.StatusNotFound, "there is no run "+quote(id), "/api/v1/runs lists them")
 		return

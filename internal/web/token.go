@@ -54,15 +54,20 @@ func NewToken(name string, now, expires time.Time) (Token, fact.Secret) {
 	return t, fact.NewSecret(text)
 }
 
-// tokenID is the id in a token that has the form of one.
-func tokenID(text string) (string, bool) {
+// TokenID is the id in a token; false: it has not the form of one.
+func TokenID(text string) (string, bool) {
 	rest, ok := strings.CutPrefix(text, tokenPrefix)
 	id, secret, cut := strings.Cut(rest, "_")
-	if !ok || !cut || len(id) != hex.EncodedLen(tokenIDBytes) || len(secret) != base64.RawURLEncoding.EncodedLen(tokenSecretBytes) {
+	if !ok || !cut || !IsTokenID(id) || len(secret) != base64.RawURLEncoding.EncodedLen(tokenSecretBytes) {
 		return "", false
 	}
-	_, err := hex.DecodeString(id)
-	return id, err == nil && strings.ToLower(id) == id
+	return id, true
+}
+
+// IsTokenID tells whether text can be the id of a token.
+func IsTokenID(text string) bool {
+	_, err := hex.DecodeString(text)
+	return err == nil && len(text) == hex.EncodedLen(tokenIDBytes) && strings.ToLower(text) == text
 }
 
 // holds tells whether text is the token, and it is in force.
@@ -101,7 +106,7 @@ func (v *server) identified(next http.Handler) http.Handler {
 			v.unknown(w, `Bearer realm="keyreeve"`, "no token")
 			return
 		}
-		id, formed := tokenID(text)
+		id, formed := TokenID(text)
 		var kept Token
 		if formed {
 			var err error

@@ -77,3 +77,25 @@ func TestDidYouMean_namesTheNearestElseAll(t *testing.T) {
 		}
 	}
 }
+
+func TestMistake_hidesWhatOthersMustNotRead(t *testing.T) {
+	for line, want := range map[string]string{
+		"url: https://hooks.slack.com/services/T0/B0/x1?y=2": "url: https://hooks.slack.com/*********************",
+		`{password: hunter2, user: a}`:                       `{password: *******, user: a}`,
+		`"password": "hunter2"`:                              `"password": "*******"`,
+		"key: some-hmac-key":                                 "key: *************",
+		"key: AKIAIOSFODNN7EXAMPLE":                          "key: AKIAIOSFODNN7EXAMPLE",
+		"key: AKIA*":                                         "key: AKIA*",
+		"{kms_key: alias/prod}":                              "{kms_key: alias/prod}",
+		"password_file: smtp.password":                       "password_file: smtp.password",
+		"see https://example.com":                            "see https://example.com",
+		"urls: [https://a.example/é, http://b.example/bb]":   "urls: [https://a.example/*, http://b.example/***",
+	} {
+		f := &File{Name: "k.yaml"}
+		f.lines = []string{line}
+		got := f.MistakeAt(nil, "", line).Text
+		if got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", line, got, want)
+		}
+	}
+}

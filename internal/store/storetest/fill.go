@@ -16,7 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
-// Fill writes runs, rotations, uses, requests, judged accounts and notices into the store, by its own methods and by chance: the same for the same
+// Fill writes runs, rotations, uses, requests, judged accounts, notices and tokens into the store, by its own methods and by chance: the same for the same
 // seed.
 func Fill(t testing.TB, d *store.DB, seed uint64) {
 	t.Helper()
@@ -38,6 +38,22 @@ func Fill(t testing.TB, d *store.DB, seed uint64) {
 	}
 	for i := range 1 + f.rand.IntN(3) {
 		f.notice(i)
+	}
+	for i := range 1 + f.rand.IntN(3) {
+		f.token(i)
+	}
+}
+
+// token is one that may end and may be revoked.
+func (f *filler) token(i int) {
+	x := token(fmt.Sprintf("%012x", i), i)
+	if x.Name += f.text(); f.rand.IntN(2) == 0 {
+		x.ExpiresAt = x.CreatedAt.AddDate(0, 3, 0)
+	}
+	f.must(f.d.AddToken(f.t.Context(), &x))
+	if f.rand.IntN(2) == 0 {
+		_, err := f.d.RevokeToken(f.t.Context(), x.ID, f.at())
+		f.must(err)
 	}
 }
 

@@ -278,27 +278,38 @@ func listsRotations(t *testing.T, d *store.DB) {
 			t.Errorf("due of %q after %s, at most %d: %q, %v, want %q", test.account, test.after, test.limit, got, err, test.want)
 		}
 	}
+	if waiting, err := l.Waiting(t.Context()); err != nil || len(waiting) != 0 {
+		t.Errorf("nothing waits for a person: %+v, %v", waiting, err)
+	}
 	for _, test := range []struct {
-		account string
-		all     bool
-		limit   int
-		want    string
+		f    store.RotationFilter
+		want string
 	}{
-		{"", true, 0, "rot-over rot-4 rot-3 rot-2 rot-1 rot-0"},
-		{"", false, 0, "rot-4 rot-3 rot-2 rot-1 rot-0"},
-		{Account, false, 2, "rot-4 rot-2"},
-		{"444455556666", true, 0, "rot-3"},
+		{store.RotationFilter{}, "rot-over rot-4 rot-3 rot-2 rot-1 rot-0"},
+		{store.RotationFilter{Live: true}, "rot-4 rot-3 rot-2 rot-1 rot-0"},
+		{store.RotationFilter{Account: Account, Live: true, Limit: 2}, "rot-4 rot-2"},
+		{store.RotationFilter{Account: "444455556666"}, "rot-3"},
+		{store.RotationFilter{User: "u2"}, "rot-2"},
+		{store.RotationFilter{User: "u"}, ""},
+		{store.RotationFilter{State: rotate.Cancelled}, "rot-over"},
+		{store.RotationFilter{State: rotate.Cancelled, Live: true}, ""},
+		{store.RotationFilter{State: rotate.Requested, Limit: 1}, "rot-4"},
+		{store.RotationFilter{Before: "rot-4"}, "rot-3 rot-2 rot-1 rot-0"},
+		{store.RotationFilter{Before: "rot-over", Limit: 2}, "rot-4 rot-3"},
+		{store.RotationFilter{Before: "rot-3", Account: Account, Limit: 2}, "rot-2 rot-1"},
+		{store.RotationFilter{Before: "rot-0"}, ""},
+		{store.RotationFilter{Before: "rot-"}, ""},
 	} {
-		found, err := l.Rotations(t.Context(), test.account, test.all, test.limit)
+		found, err := l.Rotations(t.Context(), test.f)
 		var ids []string
 		for i := range found {
 			ids = append(ids, found[i].ID)
 		}
 		if got := strings.Join(ids, " "); err != nil || got != test.want {
-			t.Errorf("rotations of %q, all %t, at most %d: %q, %v, want %q", test.account, test.all, test.limit, got, err, test.want)
+			t.Errorf("rotations of %+v: %q, %v, want %q", test.f, got, err, test.want)
 		}
 	}
-	for _, ask := range []string{"", "rot", "nonsense", "ROT-0", "rot-00"} {
+	for _, ask := range []string{"", "rot", "nonsense", "ROT-0", "rot-00", "rot-\xff", "rot-0\x00"} {
 		if got, err := l.Load(t.Context(), ask); !errors.Is(err, rotate.ErrNoRotation) {
 			t.Errorf("load %q: %+v, %v", ask, got, err)
 		}
@@ -309,6 +320,13 @@ func listsRotations(t *testing.T, d *store.DB) {
 	}
 	if got, err := l.Load(t.Context(), "rot-o"); err != nil || got.ID != "rot-over" {
 		t.Errorf("a prefix: %+v, %v", got, err)
+	}
+	held := rotating("rot-held", "u8", 8)
+	beginRotation(t, l, &held)
+	held.Resume, held.Why = rotate.Requested, "a permission is missing"
+	move(t, l, &held, rotate.Blocked, rotate.Lacking)
+	if waiting, err := l.Waiting(t.Context()); err != nil || len(waiting) != 1 || waiting[0].ID != "rot-held" {
+		t.Errorf("waiting: %+v, %v", waiting, err)
 	}
 	if _, err := l.Events(t.Context(), "rot-x"); !errors.Is(err, rotate.ErrNoRotation) {
 		t.Errorf("events of none: %v", err)

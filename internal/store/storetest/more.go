@@ -96,7 +96,7 @@ func listsDead(t *testing.T, d *store.DB) {
 	end.Note = "it died; found by run run-c"
 	add(t, d, end)
 	dead("run-a", "run-c")
-	runs, err := d.Runs(t.Context(), Account, 0)
+	runs, err := d.Runs(t.Context(), store.RunFilter{Account: Account})
 	if err != nil || len(runs) != 3 || runs[1].EndNote != end.Note || runs[0].EndNote != "" {
 		t.Errorf("runs: %+v, %v", runs, err)
 	}
@@ -157,7 +157,7 @@ func manyWriters(t *testing.T, d *store.DB) {
 			errs[w] = d.Begin(t.Context(), r)
 			for i := range steps {
 				_, err := d.Append(t.Context(), entry(r, r.Steps[i].ID, i, journal.Intent, ""))
-				_, bookErr := d.Runs(t.Context(), Account, 1)
+				_, bookErr := d.Runs(t.Context(), store.RunFilter{Account: Account, Limit: 1})
 				errs[w] = errors.Join(errs[w], err, bookErr)
 			}
 		})

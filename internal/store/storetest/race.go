@@ -116,7 +116,7 @@ func racersShareRotations(t *testing.T, fresh func(t testing.TB) string) {
 		t.Errorf("%d and %d edges were taken, of %d", took[0], took[1], count*turns)
 	}
 	d := reopen(t, url)
-	found, err := ledgerOf(d).Rotations(t.Context(), "", true, 0)
+	found, err := ledgerOf(d).Rotations(t.Context(), store.RotationFilter{})
 	if err != nil || len(found) != count {
 		t.Fatalf("%d rotations, %v", len(found), err)
 	}

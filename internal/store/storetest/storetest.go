@@ -64,6 +64,10 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"draws trends", drawsTrends},
 		{"forgets what is too old", prunes},
 		{"lets many observe at once", manyObservers},
+		{"counts what there is", countsAll},
+		{"keeps what there is of tokens until they are revoked", keepsTokens},
+		{"refuses tokens that make no sense", refusesTokens},
+		{"lets many add and revoke tokens at once", manyTokens},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := open(t)
@@ -124,7 +128,7 @@ func done(t testing.TB, d *store.DB, r journal.Run, step string, seconds int) {
 }
 
 func emptyAtFirst(t *testing.T, d *store.DB) {
-	runs, err := d.Runs(t.Context(), "", 0)
+	runs, err := d.Runs(t.Context(), store.RunFilter{})
 	if err != nil || len(runs) != 0 {
 		t.Errorf("runs of an empty store: %v, %v", runs, err)
 	}
@@ -310,6 +314,8 @@ func findsRuns(t *testing.T, d *store.DB) {
 		{"BBBB", ""},
 		{"%%%%", ""},
 		{"bbbb22", ""},
+		{"\xff\xff\xff\xff", ""},
+		{"cc\x00", ""},
 		{"", ""},
 	} {
 		got, err := d.Run(t.Context(), test.ask)
@@ -336,18 +342,23 @@ func listsRuns(t *testing.T, d *store.DB) {
 		}
 	}
 	for _, test := range []struct {
-		account string
-		limit   int
-		want    []string
+		f    store.RunFilter
+		want []string
 	}{
-		{"", 0, []string{"run-d", "run-c", "run-b", "run-a"}},
-		{"", 2, []string{"run-d", "run-c"}},
-		{Account, 0, []string{"run-d", "run-b", "run-a"}},
-		{Account, 2, []string{"run-d", "run-b"}},
-		{"444455556666", 9, []string{"run-c"}},
-		{"000000000000", 0, nil},
+		{store.RunFilter{}, []string{"run-d", "run-c", "run-b", "run-a"}},
+		{store.RunFilter{Limit: 2}, []string{"run-d", "run-c"}},
+		{store.RunFilter{Account: Account}, []string{"run-d", "run-b", "run-a"}},
+		{store.RunFilter{Account: Account, Limit: 2}, []string{"run-d", "run-b"}},
+		{store.RunFilter{Account: "444455556666", Limit: 9}, []string{"run-c"}},
+		{store.RunFilter{Account: "000000000000"}, nil},
+		{store.RunFilter{Before: "run-c"}, []string{"run-b", "run-a"}},
+		{store.RunFilter{Before: "run-d", Limit: 1}, []string{"run-c"}},
+		{store.RunFilter{Account: Account, Before: "run-c", Limit: 1}, []string{"run-b"}}, // the place may be of another account
+		{store.RunFilter{Before: "run-a"}, nil},
+		{store.RunFilter{Before: "run-"}, nil},
+		{store.RunFilter{Before: "none"}, nil},
 	} {
-		runs, err := d.Runs(t.Context(), test.account, test.limit)
+		runs, err := d.Runs(t.Context(), test.f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,12 +367,12 @@ func listsRuns(t *testing.T, d *store.DB) {
 			got = append(got, runs[i].ID)
 			for j := range runs[i].Steps {
 				if s := &runs[i].Steps[j]; s.Status() != journal.StatusDone || len(s.Entries) != 3 || s.ID != fmt.Sprintf("step%04d", j) {
-					t.Errorf("runs of %q, limit %d: step %d of %s: %+v", test.account, test.limit, j, runs[i].ID, s)
+					t.Errorf("runs of %+v: step %d of %s: %+v", test.f, j, runs[i].ID, s)
 				}
 			}
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
-			t.Errorf("runs of %q, limit %d (-want +got):\n%s", test.account, test.limit, diff)
+			t.Errorf("runs of %+v (-want +got):\n%s", test.f, diff)
 		}
 	}
 }

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/metric"
+	"github.com/keyreeve/keyreeve/internal/web"
+)
+
+// pingTime is how long /readyz waits for the database.
+const pingTime = 3 * time.Second
+
+// surface is what serve answers over HTTP.
+func (a *app) surface(s *service) (http.Handler, error) {
+	set, _, err := a.readConfig(a.sys.Now())
+	if err != nil {
+		return nil, err
+	}
+	m := metric.Settings{
+		Store: s.db, Version: a.version, Now: a.sys.Now, Log: a.log(), Calls: a.calls.Read, Due: s.queue, Parts: s.parts, Sums: s.sums,
+	}
+	for _, c := range set.Notices().Channels {
+		m.Channels = append(m.Channels, c.Name)
+	}
+	page, err := metric.New(m)
+	if err != nil {
+		return nil, err
+	}
+	return a.api(s.db, s.ready, page)
+}
+
+// parts are how each part of the work fares.
+func (s *service) parts() map[string]metric.Part {
+	checks := s.work.Health.Checks()
+	out := make(map[string]metric.Part, len(checks))
+	for name, c := range checks {
+		out[name] = metric.Part{OK: c.Err == nil, At: c.At, Since: c.Since}
+	}
+	return out
+}
+
+// ready tells whether the database answers, and how each part of the work fares.
+func (s *service) ready(ctx context.Context) []web.Check {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	_, _, err := s.db.AccountOf(ctx, "000000000000")
+	out := []web.Check{{Name: "database", Err: err}}
+	checks := s.work.Health.Checks()
+	for _, part := range slices.Sorted(maps.Keys(checks)) {
+		out = append(out, web.Check{Name: part, Err: checks[part].Err})
+	}
+	return out
+}

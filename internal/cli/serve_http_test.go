@@ -1,0 +1,178 @@
+package cli_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/keyreeve/keyreeve/internal/fakeaws"
+	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
+)
+
+// served is serve in a process of its own.
+type served struct {
+	*exec.Cmd
+	url    string
+	stderr *bufio.Reader
+}
+
+// serving starts serve on a free port, and reads where it listens.
+func serving(t *testing.T, cmd *exec.Cmd) *served {
+	t.Helper()
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &served{Cmd: cmd, stderr: bufio.NewReader(pipe)}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := s.stderr.ReadString('\n')
+	_, rest, ok := strings.Cut(line, "http://")
+	if err != nil || !ok {
+		more, _ := io.ReadAll(s.stderr)
+		t.Fatalf("it says %q, %v\n%s", line, err, more)
+	}
+	s.url = "http://" + strings.SplitN(rest, ";", 2)[0]
+	return s
+}
+
+// get asks for a page.
+func (s *served) get(t *testing.T, path, token string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		_ = s.Process.Kill()
+		told, _ := io.ReadAll(s.stderr)
+		t.Fatalf("%v\n%s", err, told)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
+}
+
+func TestServe_readsJudgesAndShowsAndStopsWhenInterrupted(t *testing.T) {
+	cloud := fakeaws.Demo(storyTime)
+	token := program(t, cloud, "serve", "token", "add", "dashboard")
+	secret, err := token.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reports := make(chan struct{}, 100)
+	cloud.OnCall(func(action string, phase fakeaws.Phase) {
+		if action == "iam:GetCredentialReport" && phase == fakeaws.Answered {
+			reports <- struct{}{}
+		}
+	})
+	s := serving(t, again(token, "serve", "--listen", "127.0.0.1:0", "--tick", "1s"))
+	<-reports
+	if code, _ := s.get(t, "/healthz", ""); code != http.StatusOK {
+		t.Errorf("healthz: %d", code)
+	}
+	if code, body := s.get(t, "/readyz", ""); code != http.StatusOK {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	for name, wrong := range map[string]string{"none": "", "wrong": "keyreeve_0123456789ab_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"} {
+		if code, body := s.get(t, "/api/v1/verdicts", wrong); code != http.StatusUnauthorized {
+			t.Errorf("%s token: %d %s", name, code, body)
+		}
+	}
+	var page struct {
+		Rows []struct{ Rule string }
+	}
+	for len(page.Rows) == 0 { // until the account is judged, which begins when its report is there
+		code, body := s.get(t, "/api/v1/verdicts?status=open&limit=3", strings.TrimSpace(string(secret)))
+		if code == http.StatusTooManyRequests {
+			continue
+		}
+		if code != http.StatusOK {
+			t.Fatalf("verdicts: %d %s", code, body)
+		}
+		if err := json.Unmarshal([]byte(body), &page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, body := s.get(t, "/metrics", "")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil || code != http.StatusOK {
+		t.Fatalf("metrics: %d, %v\n%s", code, err, body)
+	}
+	for _, name := range []string{"keyreeve_up", "keyreeve_key_age_keys", "keyreeve_aws_calls_total"} {
+		if families[name] == nil {
+			t.Errorf("no metric %s in\n%s", name, body)
+		}
+	}
+	if err := s.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestServe_aPortInUseIsMisuse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	cmd := program(t, fakeaws.Demo(storyTime), "serve", "--listen", l.Addr().String())
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(string(out), "hint: --listen names another address") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if files, _ := filepath.Glob(filepath.Join(cmd.Dir, ".local", "*")); len(files) > 0 {
+		t.Errorf("it made %v", files)
+	}
+}
+
+// A database that is away while it serves is shown by /readyz, and waited for; nothing has to be started again.
+func TestServe_aDatabaseThatIsAwayIsShownAndWaitedFor(t *testing.T) {
+	server := postgres.Start(t)
+	cmd := program(t, fakeaws.Demo(storyTime), "serve", "--listen", "127.0.0.1:0", "--tick", "1s", "--db", server.URL(t))
+	s := serving(t, cmd)
+	ready := func(part string) bool {
+		code, body := s.get(t, "/readyz", "")
+		if strings.Contains(body, "postgres://") || strings.Contains(body, "127.0.0.1") {
+			t.Errorf("readyz tells where the database is: %s", body)
+		}
+		return code == http.StatusOK && strings.Contains(body, part)
+	}
+	for !ready("accounts") { // until it has begun to work
+	}
+	if err := server.Down("immediate"); err != nil {
+		t.Fatal(err)
+	}
+	for ready("") {
+	}
+	if err := server.Up(); err != nil {
+		t.Fatal(err)
+	}
+	for !ready("accounts") {
+	}
+}

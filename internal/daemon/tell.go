@@ -1,0 +1,243 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
+	"github.com/keyreeve/keyreeve/internal/notice"
+	"github.com/keyreeve/keyreeve/internal/rotate"
+	"github.com/keyreeve/keyreeve/internal/store"
+)
+
+// Record is what changed, as the store has it.
+type Record interface {
+	Untold(ctx context.Context) ([]store.Account, error)
+	Moves(ctx context.Context, account string, after time.Time) ([]history.Entry, error)
+	Told(ctx context.Context, account string, until time.Time) error
+	Accounts(ctx context.Context, after string, limit int) ([]store.Account, error)
+}
+
+// Standing is what stands open, and which rotations wait.
+type Standing interface {
+	History(ctx context.Context, f store.HistoryFilter) ([]history.Entry, error)
+	Waiting(ctx context.Context) ([]rotate.Rotation, error)
+}
+
+// Teller hands what changed and what falls due to the outbox. What was recorded as changed and not handed over yet is told by
+// the next run, whoever made the record; the outbox takes nothing twice.
+type Teller struct {
+	Record     Record
+	Standing   Standing
+	Outbox     notice.Outbox
+	Terms      func(now time.Time) (notice.Routing, notice.Reminders, error) // as the settings are now
+	Exceptions func(now time.Time) ([]finding.Exception, error)
+	Now        func() time.Time
+
+	mu       sync.Mutex
+	reminded time.Time
+}
+
+// remindEvery is the least time between two looks at what falls due: reminders come by the day.
+const remindEvery = time.Hour
+
+// Tell is a handler of Work. Settings that tell nobody leave everything to be told later.
+func (t *Teller) Tell(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.Now().UTC()
+	routing, reminders, err := t.Terms(now)
+	if err != nil {
+		return fmt.Errorf("read the settings of notices: %w", err)
+	}
+	changes, told, err := t.changes(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Sub(t.reminded) >= remindEvery || now.Before(t.reminded) {
+		due, err := t.due(ctx, &reminders, now)
+		if err != nil {
+			return err
+		}
+		changes = append(changes, due...)
+		t.reminded = now
+	}
+	if _, err := notice.Post(ctx, t.Outbox, &routing, changes, now); err != nil {
+		t.reminded = time.Time{}
+		return err
+	}
+	for _, a := range told {
+		if err := t.Record.Told(ctx, a.Account.ID, latest(&a)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// latest is until when what changed in the account is known.
+func latest(a *store.Account) time.Time {
+	if a.GoneAt.After(a.JudgedAt) {
+		return a.GoneAt
+	}
+	return a.JudgedAt
+}
+
+// changes are what changed since it was last told, and the accounts that this is about.
+func (t *Teller) changes(ctx context.Context) ([]notice.Change, []store.Account, error) {
+	accounts, err := t.Record.Untold(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var out []notice.Change
+	for i := range accounts {
+		a := &accounts[i]
+		moves, err := t.Record.Moves(ctx, a.Account.ID, a.PostedAt)
+		if err != nil {
+			return nil, nil, err
+		}
+		until := latest(a)
+		for k := range moves {
+			out = append(out, moved(a, &moves[k], until)...)
+		}
+		if u := a.UnreadSince; !u.IsZero() && u.After(a.PostedAt) && a.GoneAt.IsZero() {
+			out = append(out, notice.Change{Kind: notice.Unreadable, At: u, Account: a.Account, Gap: firstGap(a)})
+		}
+	}
+	return out, accounts, nil
+}
+
+// moved are the changes that an entry tells, of what happened after the account was last told of and not after until: what is
+// younger is told with the next record. A verdict that opened and closed in between is told as both.
+func moved(a *store.Account, e *history.Entry, until time.Time) []notice.Change {
+	v := verdictOf(e, a.Account)
+	var out []notice.Change
+	if e.OpenedAt.After(a.PostedAt) && !e.OpenedAt.After(until) {
+		out = append(out, notice.Change{Kind: notice.Opened, At: e.OpenedAt, Account: a.Account, Tags: e.Tags, Verdict: v})
+	}
+	if !e.Open() && e.ClosedAt.After(a.PostedAt) && !e.ClosedAt.After(until) {
+		out = append(out, notice.Change{Kind: notice.Closed, At: e.ClosedAt, Why: reasonOf(e.Why), Account: a.Account, Tags: e.Tags, Verdict: v})
+	}
+	return out
+}
+
+func verdictOf(e *history.Entry, a fact.Account) *finding.Verdict {
+	v := &finding.Verdict{
+		ID: e.ID, Rule: e.Rule, Kind: e.Kind, Title: e.Title, Status: finding.Fail, Severity: e.Severity, Account: a, User: e.User,
+		Message: e.Message, Since: e.Since, Remedy: e.Remedy,
+	}
+	if e.KeyID != "" || e.KeyCreated.Known() {
+		v.Key = &fact.Key{ID: e.KeyID, Active: true, Created: e.KeyCreated}
+	}
+	return v
+}
+
+// reasonOf is why a verdict closed, in the words of notices.
+func reasonOf(r history.Reason) notice.Reason {
+	switch r {
+	case history.Excepted:
+		return notice.Excepted
+	case history.UserGone:
+		return notice.UserGone
+	case history.RuleChanged:
+		return notice.RuleChanged
+	case history.AccountGone:
+		return notice.AccountGone
+	case history.Fixed:
+		return notice.Fixed
+	default:
+		return notice.Reason(r)
+	}
+}
+
+func firstGap(a *store.Account) *fact.Gap {
+	if len(a.Gaps) > 0 {
+		return &a.Gaps[0]
+	}
+	return &fact.Gap{Account: a.Account.ID, Why: "not told"}
+}
+
+// due are the reminders: what falls due soon or is overdue, rotations that wait for a person, accepted risks that end.
+func (t *Teller) due(ctx context.Context, r *notice.Reminders, now time.Time) ([]notice.Change, error) {
+	accounts, err := t.Record.Accounts(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]fact.Account, len(accounts))
+	var standing []notice.Standing
+	for i := range accounts {
+		a := &accounts[i]
+		byID[a.Account.ID] = a.Account
+		if !a.GoneAt.IsZero() {
+			continue
+		}
+		for _, d := range a.Due {
+			standing = append(standing, notice.Standing{Verdict: *dueVerdict(&d, a.Account), Tags: d.Tags})
+		}
+	}
+	if r.Overdue > 0 {
+		open, err := t.Standing.History(ctx, store.HistoryFilter{Open: true, To: now.Add(-r.Overdue + time.Microsecond)})
+		if err != nil {
+			return nil, err
+		}
+		for i := range open {
+			standing = append(standing, notice.Standing{Verdict: *verdictOf(&open[i], byID[open[i].Account]), Opened: open[i].OpenedAt, Tags: open[i].Tags})
+		}
+	}
+	out := r.Verdicts(standing, now)
+	waiting, err := t.Standing.Waiting(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range waiting {
+		w := &waiting[i]
+		a, ok := byID[w.Account]
+		if !ok {
+			a = fact.Account{ID: w.Account, Partition: w.Partition}
+		}
+		out = append(out, notice.Change{
+			Kind: notice.Waits, At: w.EnteredAt, Account: a,
+			Rotation: &notice.Rotation{ID: w.ID, State: string(w.State), Why: w.Why, User: w.User, KeyID: w.Old.ID},
+		})
+	}
+	exceptions, err := t.Exceptions(now)
+	if err != nil {
+		return nil, err
+	}
+	return append(out, r.Exceptions(exceptions, now)...), nil
+}
+
+func dueVerdict(d *history.Due, a fact.Account) *finding.Verdict {
+	v := &finding.Verdict{
+		ID: d.ID, Rule: d.Rule, Kind: d.Kind, Title: d.Title, Status: finding.Pass, Severity: d.Severity, Account: a, User: d.User, Due: fact.At(d.At),
+	}
+	if d.KeyID != "" || d.KeyCreated.Known() {
+		v.Key = &fact.Key{ID: d.KeyID, Active: true, Created: d.KeyCreated}
+	}
+	return v
+}
+
+// Senders are the deliveries of notices: a Sender a channel, so that a slow one delays nobody. The channels are those of the
+// settings as they are now.
+type Senders struct {
+	Outbox   notice.Outbox
+	Channels func(ctx context.Context, now time.Time) ([]notice.Channel, time.Duration, error) // with how long a message is tried
+	Now      func() time.Time
+	Random   func() float64
+	Marked   func(e notice.Entry, a notice.Attempt) // may be nil
+}
+
+// Send is a handler of Work.
+func (s *Senders) Send(ctx context.Context) error {
+	channels, giveUp, err := s.Channels(ctx, s.Now())
+	if err != nil {
+		return fmt.Errorf("open the channels of notices: %w", err)
+	}
+	sender := &notice.Sender{Outbox: s.Outbox, Channels: slices.Clone(channels), Now: s.Now, Random: s.Random, GiveUp: giveUp, Marked: s.Marked}
+	_, err = sender.Tick(ctx)
+	return err
+}
