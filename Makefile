@@ -10,7 +10,7 @@ LINT_VER := v2.15.0
 SOURCES  := $(shell find cmd internal -name '*.go' -o -path '*/rulesets/*' -o -path '*/pages/*' -o -path '*/page/*' -o -path '*/template/*' -o -path '*/schema/*' -o -path '*/data/*' -o -name openapi.json) go.mod go.sum VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check lint generate golden bench bench-org fuzz crash release clean setup
+.PHONY: help build demo test check lint generate golden bench bench-org bench-fleet fuzz crash release clean setup
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-org: $(BIN) ## the figures of an organisation of 10,000 accounts, each wit
 	@$(GO) build -o bin/simorg ./scripts/simorg
 	@$(GO) build -o bin/bench-org ./scripts/bench-org
 	@bin/bench-org $(ORG) bin/keyreeve bin/simorg
+
+bench-fleet: ## the same accounts by 1, 2 and 4 machines on one PostgreSQL: how many times as fast (minutes)
+	$(GO) test ./internal/fleet -run '^$$' -bench Fleet -benchtime 1x
 
 # Goroutines make the coverage of one input vary, so minimising would take all the time.
 fuzz: ## fuzz everything that is parsed or escaped: credential reports for a minute, the rest for half of one each

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyreeve/keyreeve/internal/fleet"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/seal"
 	"github.com/keyreeve/keyreeve/internal/store"
@@ -35,7 +36,8 @@ func (a *app) dbMigrateCommand() *cobra.Command {
 		Use:   "migrate",
 		Short: "Bring the tables at --db up to date, and make them where there are none",
 		Long: "migrate brings the tables up to date. Every command that opens the journal to write does so too; here it can be\n" +
-			"done at a time of your choice, by a user of the database who may. Many processes may do it at once.",
+			"done at a time of your choice, by a user of the database who may. On PostgreSQL that goes for the tables of a fleet's\n" +
+			"queue too, whose names begin with river_. Many processes may do it at once.",
 		Example: "  keyreeve db migrate --db postgres://keyreeve@db.example.com/keyreeve",
 		Args:    noArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return a.dbMigrate(c.Context()) },
@@ -48,6 +50,15 @@ func (a *app) dbMigrate(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = db.Close() }() // every step was committed
+	if db.Path() == "" { // a server, where the queue of a fleet stands beside the journal
+		url, err := a.database()
+		if err != nil {
+			return err
+		}
+		if err := fleet.Migrate(ctx, url); err != nil {
+			return err
+		}
+	}
 	was, now := db.Schema()
 	text := fmt.Sprintf("schema %d, up to date", now)
 	switch {

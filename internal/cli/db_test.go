@@ -83,6 +83,26 @@ func TestDB_copiesToAServerAndBackWithoutLoss(t *testing.T) {
 	}
 }
 
+func TestDB_migrateMakesTheQueueOfAFleetToo(t *testing.T) {
+	server := postgres.URL(t)
+	keyreeve(t, 0, "db", "migrate", "--db", server)
+	if out, _ := keyreeve(t, 0, "db", "migrate", "--db", server); !strings.Contains(out, "up to date") {
+		t.Errorf("once more: %s", out)
+	}
+	db, err := sql.Open("pgx", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	var jobs int
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM river_job`).Scan(&jobs); err != nil || jobs != 0 {
+		t.Errorf("%d jobs, %v", jobs, err)
+	}
+	if out, _ := keyreeve(t, 0, "db", "check", "--db", server); strings.Contains(out, "river") {
+		t.Errorf("check counts the queue: %s", out)
+	}
+}
+
 func TestDB_saysWhatDiffersAndWhatIsBroken(t *testing.T) {
 	path := t.TempDir() + "/copy.db"
 	server := postgres.URL(t)

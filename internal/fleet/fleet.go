@@ -140,22 +140,28 @@ func Run(ctx context.Context, s Settings) error {
 func (f *fleet) run(ctx context.Context) error {
 	// The locks stand until the last job has ended.
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	wg.Go(func() { f.locks.keep(keeping) })
-	defer wg.Wait()
 	defer stop()
 	if err := f.queue.Start(ctx); err != nil {
 		f.pool.Close()
 		return unreachable(f.URL, err)
 	}
+	var wg sync.WaitGroup
+	wg.Go(func() { f.locks.keep(keeping) })
+	wg.Go(func() { f.known.keep(ctx) })
 	f.log.Info("working in the fleet", "machine", f.queue.ID(), "accounts_at_once", f.Concurrency)
+	stopped, ended := f.queue.Stopped(), make(chan struct{})
 	<-ctx.Done()
-	ended := f.queue.Stopped()
+	go func() {
+		defer close(ended)
+		<-stopped
+		stop()
+		wg.Wait()
+		f.pool.Close()
+	}()
 	timer := time.NewTimer(hardStop)
 	defer timer.Stop()
 	select {
 	case <-ended:
-		f.pool.Close()
 	case <-timer.C: // the process is about to end: what hangs ends with it, and is found missing
 		f.log.Warn("stopped with jobs under way; other machines take them up", "machine", f.queue.ID())
 	}

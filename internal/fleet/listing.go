@@ -3,7 +3,9 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -20,13 +22,16 @@ const (
 // listing is which accounts there are, as this machine last heard: jobs name an account by its id alone.
 type listing struct {
 	*fleet
-	turn    chan struct{} // taken by who looks, and lists if need be
-	at      time.Time     // zero: not listed yet
+	turn   chan struct{}        // taken by the one who lists, or puts in; guards the next two
+	put    map[collectArgs]bool // what was put in since it was listed
+	closed time.Time            // when what is open of accounts that are gone was last closed; zero: not yet
+
+	mu      sync.Mutex // guards what follows
+	at      time.Time  // zero: not listed yet
 	members map[string]*audit.Member
-	put     map[collectArgs]bool // what was put in since it was listed
 }
 
-func (l *listing) lock(ctx context.Context) (unlock func(), err error) {
+func (l *listing) take(ctx context.Context) (release func(), err error) {
 	select {
 	case l.turn <- struct{}{}:
 		return func() { <-l.turn }, nil
@@ -35,29 +40,53 @@ func (l *listing) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
+// last is what was heard, and when.
+func (l *listing) last() (members map[string]*audit.Member, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.members, l.at
+}
+
+// keep lists at once, so that the first job need not wait for it, and again when the list is old.
+func (l *listing) keep(ctx context.Context) {
+	for ctx.Err() == nil {
+		if release, err := l.take(ctx); err == nil {
+			if _, at := l.last(); at.IsZero() || l.work.Now().Sub(at) >= l.Relist {
+				_ = l.list(ctx, l.work.List) // who needs it asks again, and says why there is none
+			}
+			release()
+		}
+		_ = pause(ctx, l.Relist)
+	}
+}
+
 // member is an account to be read; nil: it is not listed. Its error is that of the first list, or of ctx.
 func (l *listing) member(ctx context.Context, id string) (*audit.Member, error) {
-	unlock, err := l.lock(ctx)
+	if members, _ := l.last(); members[id] != nil {
+		return members[id], nil
+	}
+	release, err := l.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	age := l.work.Now().Sub(l.at)
-	if l.at.IsZero() || age >= l.Relist || l.members[id] == nil && age >= newcomer {
+	defer release()
+	if members, at := l.last(); at.IsZero() || members[id] == nil && l.work.Now().Sub(at) >= newcomer {
 		if err := l.list(ctx, l.work.List); err != nil {
 			return nil, err
 		}
 	}
-	return l.members[id], nil
+	members, _ := l.last()
+	return members[id], nil
 }
 
-// list asks which accounts there are. When that cannot be had the list of before serves on.
+// list asks which accounts there are; the caller has the turn. When that cannot be had the list of before serves on.
 func (l *listing) list(ctx context.Context, ask func(context.Context) (daemon.Listing, error)) error {
 	got, err := ask(ctx)
 	now := l.work.Now()
 	l.work.Health.Note(daemon.Accounts, err, now)
+	_, before := l.last()
 	switch {
-	case err != nil && l.at.IsZero():
+	case err != nil && before.IsZero():
 		return fmt.Errorf("list the accounts: %w", err)
 	case err != nil:
 		if ctx.Err() == nil {
@@ -65,27 +94,35 @@ func (l *listing) list(ctx context.Context, ask func(context.Context) (daemon.Li
 		}
 		return ctx.Err()
 	}
-	l.at, l.members, l.put = now, make(map[string]*audit.Member, len(got.Members)), map[collectArgs]bool{}
+	members := make(map[string]*audit.Member, len(got.Members))
 	for i := range got.Members {
-		l.members[got.Members[i].Account.ID] = &got.Members[i]
+		members[got.Members[i].Account.ID] = &got.Members[i]
 	}
+	l.put = map[collectArgs]bool{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at, l.members = now, members
 	return nil
 }
 
 // accounts puts in a job for each account that is due, and for those that will be before the schedule comes by again. What is
 // open of accounts that are gone is closed when they are listed, which is so when the schedule has come by, or the list is old.
 func (l *listing) accounts(ctx context.Context) error {
-	unlock, err := l.lock(ctx)
+	release, err := l.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer release()
 	now := l.work.Now().UTC()
 	last := l.Schedule.Last(now)
-	if l.at.IsZero() || now.Sub(l.at) >= l.Relist || last.After(l.at) {
+	if now.Sub(l.closed) >= l.Relist || last.After(l.closed) {
 		if err := l.list(ctx, l.work.Accounts); err != nil {
 			return err
 		}
+	}
+	members, at := l.last()
+	if !at.Before(now) {
+		l.closed = now
 	}
 	judged, err := l.work.Store.JudgedAt(ctx)
 	if err != nil {
@@ -97,12 +134,7 @@ func (l *listing) accounts(ctx context.Context) error {
 			jobs = append(jobs, river.InsertManyParams{Args: a, InsertOpts: &river.InsertOpts{ScheduledAt: from}})
 		}
 	}
-	ids := make([]string, 0, len(l.members))
-	for id := range l.members {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(members)) {
 		add(id, l.Schedule.Due(id, judged[id], now), time.Time{})
 		if coming := last.Add(l.Schedule.Offset(id)); !last.IsZero() && coming.After(now) {
 			add(id, coming, coming)
