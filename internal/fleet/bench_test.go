@@ -2,7 +2,6 @@ package fleet_test
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
