@@ -50,7 +50,7 @@ func (a *app) dbMigrate(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = db.Close() }() // every step was committed
-	if db.Path() == "" { // a server, where the queue of a fleet stands beside the journal
+	if db.Path() == "" {              // a server, where the queue of a fleet stands beside the journal
 		url, err := a.database()
 		if err != nil {
 			return err

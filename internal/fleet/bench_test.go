@@ -2,7 +2,6 @@ package fleet_test
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -26,10 +25,10 @@ func BenchmarkFleet(b *testing.B) {
 			}
 		}
 		one := slices.Max(rates[1])
-		fmt.Fprintf(os.Stdout, "1 machine:  %5.1f accounts a second\n", one)
+		fmt.Printf("1 machine:  %5.1f accounts a second\n", one)
 		for _, machines := range []int{2, 4} {
 			rate := slices.Max(rates[machines])
-			fmt.Fprintf(os.Stdout, "%d machines: %5.1f accounts a second, %.2f times as fast; aim %.1f\n", machines, rate, rate/one, aims[machines])
+			fmt.Printf("%d machines: %5.1f accounts a second, %.2f times as fast; aim %.1f\n", machines, rate, rate/one, aims[machines])
 			if rate/one < aims[machines] {
 				b.Errorf("%d machines are %.2f times as fast as one, want %.1f; accounts a second in each round: %.1f", machines, rate/one, aims[machines], [][]float64{rates[1], rates[2], rates[4]})
 			}
