@@ -108,8 +108,11 @@ func (b *beating) Work(ctx context.Context, job *river.Job[partArgs]) error {
 	return fmt.Errorf("the part %q is unknown here", job.Args.Part)
 }
 
-// tell has people told, but not while accounts that came due together are still being read.
+// tell has people told, but not while accounts are spread, or those that came due together are still being read.
 func (f *fleet) tell(ctx context.Context) error {
+	if f.Schedule.Underway(f.work.Now()) {
+		return nil
+	}
 	var wait bool
 	err := f.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM river_job
 		WHERE kind = $1 AND state IN ('available', 'running') AND scheduled_at BETWEEN now() - $2::interval AND now())`,

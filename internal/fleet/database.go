@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
@@ -45,8 +44,16 @@ func Migrate(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	if current, err := current(ctx, m); err != nil || current {
+	known := m.AllVersions()
+	newest := known[len(known)-1].Version
+	switch have, err := version(ctx, pool); {
+	case err != nil:
 		return unreachable(url, err)
+	case have > newest:
+		return fmt.Errorf("a newer keyreeve made the queue in %s: its version is %d, this program knows %d\nhint: use that version, or a newer one",
+			store.NameOf(url), have, newest)
+	case have == newest:
+		return nil
 	}
 	c, err := pool.Acquire(ctx)
 	if err != nil {
@@ -64,10 +71,16 @@ func Migrate(ctx context.Context, url string) error {
 	return nil
 }
 
-// current tells whether the tables are those that this program knows.
-func current(ctx context.Context, m *rivermigrate.Migrator[pgx.Tx]) (bool, error) {
-	have, err := m.ExistingVersions(ctx)
-	return len(have) == len(m.AllVersions()), err
+// version is that of the tables; 0: there are none.
+func version(ctx context.Context, pool *pgxpool.Pool) (int, error) {
+	var there bool
+	err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'river_migration')`).Scan(&there)
+	if err != nil || !there {
+		return 0, err
+	}
+	var have int
+	err = pool.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM river_migration`).Scan(&have)
+	return have, err
 }
 
 // connect gives a pool that has reached the server once.

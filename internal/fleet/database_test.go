@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/internal/daemon"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sim"
 	"github.com/keyreeve/keyreeve/internal/fleet"
 	"github.com/keyreeve/keyreeve/internal/store"
 	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
@@ -97,6 +98,34 @@ func TestMigrate_refusesADatabaseWithoutAJournalAndTellsNoPassword(t *testing.T)
 	}
 	if n := query[int](t, empty, `SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`); n != 0 {
 		t.Errorf("%d tables were made", n)
+	}
+}
+
+func TestMigrate_refusesAQueueThatANewerVersionMade(t *testing.T) {
+	t.Parallel()
+	at := postgres.URL(t)
+	open(t, at)
+	if err := fleet.Migrate(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	query[int](t, at, `INSERT INTO river_migration (line, version) VALUES ('main', 999) RETURNING version`)
+	err := fleet.Migrate(t.Context(), at)
+	if err == nil || !strings.Contains(err.Error(), "a newer keyreeve made the queue") || !strings.Contains(err.Error(), "999") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRun_worksInASchemaOfItsOwn(t *testing.T) {
+	t.Parallel()
+	w := organise(t, sim.Options{Accounts: 2, Users: 1})
+	at := parsed(t, postgres.URL(t))
+	query[string](t, at.String(), `CREATE SCHEMA apart`)
+	at.RawQuery += "&search_path=apart"
+	r := begin(t, w.machine("one", at.String()), nil)
+	w.wait(t, "all judged", func(n map[string]int) bool { return n["judged"] >= 3 })
+	r.end(t)
+	if n := query[int](t, at.String(), `SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`); n != 0 {
+		t.Errorf("%d tables stand outside of the schema", n)
 	}
 }
 

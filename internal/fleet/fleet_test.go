@@ -88,7 +88,7 @@ func (m *machine) settings(ctx context.Context, log io.Writer) (fleet.Settings, 
 		return fleet.Settings{}, nil, err
 	}
 	work := &daemon.Work{
-		Store: book{db},
+		Store: db,
 		List:  func(ctx context.Context) (daemon.Listing, error) { return m.list(ctx, set, members) },
 		Judge: func(time.Time) (audit.Options, error) { return audit.Options{Ruleset: rules}, nil },
 		How:   audit.LiveOptions{Options: collect.Options{Now: time.Now}, Evidence: fact.Report, Confirm: true},
@@ -104,20 +104,6 @@ func (m *machine) settings(ctx context.Context, log io.Writer) (fleet.Settings, 
 		s.Missing = 2 * time.Second
 	}
 	return s, func() { members.Close(); _ = db.Close() }, nil
-}
-
-// book says when accounts were judged.
-type book struct{ *store.DB }
-
-func (b book) JudgedAt(ctx context.Context) (map[string]time.Time, error) {
-	all, err := b.Accounts(ctx, "", 0)
-	out := map[string]time.Time{}
-	for i := range all {
-		if all[i].GoneAt.IsZero() {
-			out[all[i].Account.ID] = all[i].JudgedAt
-		}
-	}
-	return out, err
 }
 
 func (m *machine) list(ctx context.Context, set awsiam.Settings, members *awsiam.Members) (daemon.Listing, error) {
