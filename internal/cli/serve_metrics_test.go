@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -24,22 +25,20 @@ type scraped map[string]*dto.MetricFamily
 
 func scrape(t *testing.T, url string) scraped {
 	t.Helper()
-	get := func() *http.Response {
-		res, err := http.Get(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = res.Body.Close() })
-		if res.StatusCode != http.StatusOK {
-			t.Fatalf("%s: HTTP %d", url, res.StatusCode)
-		}
-		return res
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if problems, err := promlint.New(get().Body).Lint(); err != nil || len(problems) > 0 {
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: HTTP %d, %v", url, res.StatusCode, err)
+	}
+	if problems, err := promlint.New(bytes.NewReader(body)).Lint(); err != nil || len(problems) > 0 {
 		t.Errorf("promlint: %v, %v", problems, err)
 	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
-	page, err := parser.TextToMetricFamilies(get().Body)
+	page, err := parser.TextToMetricFamilies(bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
