@@ -79,7 +79,7 @@ func (f *fleet) exclusive(ctx context.Context, account string, do func(ctx conte
 	err = guarded(held, do)
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return ctx.Err() // River tells the end of the machine from that of the job's time
+		return fmt.Errorf("account %s: %w", account, ctx.Err()) // River tells the end of the machine from that of the job's time
 	case errors.Is(context.Cause(held), errLost):
 		return fmt.Errorf("account %s: %w", account, errLost)
 	default:
