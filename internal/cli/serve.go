@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -172,6 +173,9 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	if err := errors.Join(err1, err2, err3, err4, err5, limits.limits()); err != nil {
 		return nil, asMisuse(err)
 	}
+	if tick%time.Second != 0 {
+		return nil, misuse("such as 15s", "--tick %s is not in whole seconds", tick)
+	}
 	schedule, err := daemon.ParseSchedule(f.schedule, f.zone, jitter)
 	if err != nil {
 		return nil, misuse("such as '0 6 * * *' with --time-zone Europe/Berlin", "%v", err)
@@ -222,25 +226,8 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 		return nil, err
 	}
 	s.work = work
-	if f.role == roleWeb {
-		return s, nil
-	}
 	if s.db.Path() == "" { // on a server: many machines share the work
-		url, err := a.database()
-		if err != nil {
-			return nil, err
-		}
-		if err := fleet.Migrate(ctx, url); err != nil {
-			return nil, err
-		}
-		set := fleet.Settings{
-			URL: url, Work: work, Schedule: schedule, Book: s.db, Concurrency: f.concurrency, Tick: tick, Relist: 24 * time.Hour, Turns: 1,
-		}
-		if turn != nil {
-			set.Rotate, set.Rotations = turn, ledger
-		}
-		s.run = func(ctx context.Context) error { return fleet.Run(ctx, set) }
-		return s, nil
+		return s, a.share(ctx, f, s, schedule, tick, turn)
 	}
 	if turn != nil {
 		work.Rotate = func(ctx context.Context) error { return a.turnDue(ctx, ledger, turn) }
@@ -252,6 +239,46 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 		return nil
 	}
 	return s, nil
+}
+
+// share makes this machine one of those that share the work by the queue of the database.
+func (a *app) share(
+	ctx context.Context, f *serveFlags, s *service, schedule *daemon.Schedule, tick time.Duration, turn func(ctx context.Context, rotation, account string) error,
+) error {
+	url, err := a.database()
+	if err != nil {
+		return err
+	}
+	q, err := fleet.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	s.closes = append(s.closes, q.Close)
+	s.queue = depth(q)
+	if f.role == roleWeb {
+		return nil
+	}
+	set := fleet.Settings{
+		URL: url, Work: s.work, Schedule: schedule, Book: s.db, Concurrency: f.concurrency, Tick: tick, Relist: 24 * time.Hour, Turns: 1,
+	}
+	if turn != nil {
+		set.Rotate, set.Rotations = turn, s.db.Ledger(store.Origin{})
+	}
+	s.run = func(ctx context.Context) error { return fleet.Run(ctx, set) }
+	return nil
+}
+
+// depth counts the accounts that are due and not read yet, on all machines together; as it was last known while the server is away.
+func depth(q *fleet.Queue) func() int {
+	var last atomic.Int64
+	return func() int {
+		ctx, cancel := context.WithTimeout(context.Background(), pingTime)
+		defer cancel()
+		if stand, err := q.Stand(ctx); err == nil {
+			last.Store(int64(stand.Accounts.Waiting + stand.Accounts.Running + stand.Accounts.Retrying))
+		}
+		return int(last.Load())
+	}
 }
 
 // checkRole refuses a role that makes no sense with the database.

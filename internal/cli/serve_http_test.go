@@ -151,28 +151,40 @@ func TestServe_aPortInUseIsMisuse(t *testing.T) {
 	}
 }
 
+// until reads the log until a line says that.
+func (s *served) until(t *testing.T, text string) {
+	t.Helper()
+	for {
+		line, err := s.stderr.ReadString('\n')
+		if err != nil {
+			t.Fatalf("it ended before it said %q: %v", text, err)
+		}
+		if strings.Contains(line, text) {
+			return
+		}
+	}
+}
+
 // A database that is away while it serves is shown by /readyz, and waited for; nothing has to be started again.
 func TestServe_aDatabaseThatIsAwayIsShownAndWaitedFor(t *testing.T) {
 	server := postgres.Start(t)
-	cmd := program(t, fakeaws.Demo(storyTime), "serve", "--listen", "127.0.0.1:0", "--tick", "1s", "--db", server.URL(t))
+	cmd := program(t, fakeaws.Demo(storyTime), "serve", "--listen", "127.0.0.1:0", "--tick", "1s", "--log-level", "info", "--db", server.URL(t))
 	s := serving(t, cmd)
-	ready := func(part string) bool {
-		code, body := s.get(t, "/readyz", "")
-		if strings.Contains(body, "postgres://") || strings.Contains(body, "127.0.0.1") {
-			t.Errorf("readyz tells where the database is: %s", body)
-		}
-		return code == http.StatusOK && strings.Contains(body, part)
-	}
-	for !ready("accounts") { // until it has begun to work
-	}
+	s.until(t, "account judged") // it has begun to work
 	if err := server.Down("immediate"); err != nil {
 		t.Fatal(err)
 	}
-	for ready("") {
+	s.until(t, "the server of the queue is away")
+	code, body := s.get(t, "/readyz", "")
+	if code != http.StatusServiceUnavailable || strings.Contains(body, "postgres") || strings.Contains(body, "127.0.0.1") {
+		t.Errorf("readyz while the database is away: %d %s", code, body)
 	}
 	if err := server.Up(); err != nil {
 		t.Fatal(err)
 	}
-	for !ready("accounts") {
+	s.until(t, "the server of the queue is back")
+	go func() { _, _ = io.Copy(io.Discard, s.stderr) }() // a full pipe would stop it
+	for code != http.StatusOK {                          // until each part was tried again
+		code, _ = s.get(t, "/readyz", "")
 	}
 }
