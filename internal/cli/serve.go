@@ -254,7 +254,7 @@ func (a *app) share(
 		return err
 	}
 	s.closes = append(s.closes, q.Close)
-	s.queue = depth(q)
+	s.queue = depth(ctx, q)
 	if f.role == roleWeb {
 		return nil
 	}
@@ -269,10 +269,10 @@ func (a *app) share(
 }
 
 // depth counts the accounts that are due and not read yet, on all machines together; as it was last known while the server is away.
-func depth(q *fleet.Queue) func() int {
+func depth(ctx context.Context, q *fleet.Queue) func() int {
 	var last atomic.Int64
 	return func() int {
-		ctx, cancel := context.WithTimeout(context.Background(), pingTime)
+		ctx, cancel := context.WithTimeout(ctx, pingTime)
 		defer cancel()
 		if stand, err := q.Stand(ctx); err == nil {
 			last.Store(int64(stand.Accounts.Waiting + stand.Accounts.Running + stand.Accounts.Retrying))
