@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/keyreeve/keyreeve/internal/metric"
 	"github.com/keyreeve/keyreeve/internal/web"
 )
 
@@ -20,27 +19,15 @@ func (a *app) surface(s *service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := metric.Settings{
-		Store: s.db, Version: a.version, Now: a.sys.Now, Log: a.log(), Calls: a.calls.Read, Due: s.queue, Parts: s.parts, Sums: s.sums,
-	}
+	var channels []string
 	for _, c := range set.Notices().Channels {
-		m.Channels = append(m.Channels, c.Name)
+		channels = append(channels, c.Name)
 	}
-	page, err := metric.New(m)
+	page, err := a.metrics(s.db, s.work.Health, s.queue, channels, s.sums)
 	if err != nil {
 		return nil, err
 	}
 	return a.api(s.db, s.ready, page)
-}
-
-// parts are how each part of the work fares.
-func (s *service) parts() map[string]metric.Part {
-	checks := s.work.Health.Checks()
-	out := make(map[string]metric.Part, len(checks))
-	for name, c := range checks {
-		out[name] = metric.Part{OK: c.Err == nil, At: c.At, Since: c.Since}
-	}
-	return out
 }
 
 // ready tells whether the database answers, and how each part of the work fares.
