@@ -244,13 +244,24 @@ func (d *DB) KnownKeys(ctx context.Context, account string) (func(user string, c
 	}
 	known := map[key]string{}
 	err := d.read(ctx, func(tx *sql.Tx) error {
-		open, err := verdictRows(ctx, tx, selectVerdicts+`WHERE account = $1 AND closed_at IS NULL`, account)
-		for i := range open {
-			if e := &open[i]; e.KeyID != "" && e.KeyCreated.Known() {
-				known[key{e.User, e.KeyCreated.Unix()}] = e.KeyID
-			}
+		rows, err := tx.QueryContext(ctx, `SELECT user_name, key_created, key_id FROM verdicts
+			WHERE account = $1 AND closed_at IS NULL AND key_id <> '' AND key_created IS NOT NULL`, account)
+		if err != nil {
+			return err
 		}
-		return err
+		defer func() { _ = rows.Close() }() // Err tells
+		for rows.Next() {
+			var user, created, id string
+			if err := rows.Scan(&user, &created, &id); err != nil {
+				return err
+			}
+			at, err := instant(created)
+			if err != nil {
+				return fmt.Errorf("key %s of user %q: %w", id, user, err)
+			}
+			known[key{user, at.Unix()}] = id
+		}
+		return rows.Err()
 	})
 	if err != nil {
 		return nil, err
