@@ -41,7 +41,7 @@ func (c *client) whose(ctx context.Context, how ...func(*sts.Options)) (fact.Cal
 	}
 	arn, id := aws.ToString(out.Arn), aws.ToString(out.Account)
 	part := strings.SplitN(arn, ":", 6)
-	if len(part) != 6 || part[0] != "arn" || part[1] == "" || !accountID(part[4]) {
+	if len(part) != 6 || part[0] != "arn" || part[1] == "" || !fact.IsAccountID(part[4]) {
 		return fact.Caller{}, c.unusable(ctx, action, doing, "", "the ARN %q names no account", arn)
 	}
 	if part[4] != id {
@@ -52,10 +52,6 @@ func (c *client) whose(ctx context.Context, how ...func(*sts.Options)) (fact.Cal
 		ARN:     arn,
 		ID:      aws.ToString(out.UserId),
 	}, nil
-}
-
-func accountID(s string) bool {
-	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
 }
 
 // Alias is the account alias; empty when it has none.

@@ -123,7 +123,7 @@ func (m *Members) Open(ctx context.Context, account fact.Account, s MemberSettin
 // role is the settings for the Reader of an account.
 func (m *Members) role(account fact.Account, s MemberSettings) (Settings, error) {
 	out := m.base.set
-	if !accountID(account.ID) {
+	if !fact.IsAccountID(account.ID) {
 		return out, errors.New("an account id has twelve digits")
 	}
 	if account.Partition != m.caller.Account.Partition {

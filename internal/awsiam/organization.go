@@ -108,7 +108,7 @@ func (o *Organization) describe(ctx context.Context) (fact.Organization, error) 
 	if err != nil {
 		return fact.Organization{}, o.refused(ctx, doing, err)
 	}
-	if out.Organization == nil || aws.ToString(out.Organization.Id) == "" || !accountID(aws.ToString(out.Organization.MasterAccountId)) {
+	if out.Organization == nil || aws.ToString(out.Organization.Id) == "" || !fact.IsAccountID(aws.ToString(out.Organization.MasterAccountId)) {
 		return fact.Organization{}, o.garbled(ctx, doing, "it names no organisation, or no management account")
 	}
 	return fact.Organization{ID: *out.Organization.Id, Management: *out.Organization.MasterAccountId}, nil
@@ -147,7 +147,7 @@ func (o *Organization) accounts(
 			return nil, false, o.garbled(ctx, doing, "it holds no list of accounts")
 		}
 		for _, a := range accounts {
-			if !accountID(aws.ToString(a.Id)) {
+			if !fact.IsAccountID(aws.ToString(a.Id)) {
 				return nil, false, o.garbled(ctx, doing, "an account has the id %q", aws.ToString(a.Id))
 			}
 			each(a)

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/history"
-	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
 	"github.com/keyreeve/keyreeve/internal/store"
@@ -87,7 +87,7 @@ func (f *historyFlags) filter() (store.HistoryFilter, error) {
 }
 
 func checkAccount(id string) error {
-	if id != "" && !journal.IsAccount(id) {
+	if id != "" && !fact.IsAccountID(id) {
 		return misuse("an account id has twelve digits", "--account %q", id)
 	}
 	return nil

@@ -71,7 +71,7 @@ func (f *orgFlags) check(c *cobra.Command) error {
 	}
 	for _, list := range [][]string{f.accounts, f.exclude} {
 		for _, id := range list {
-			if len(id) != 12 || strings.Trim(id, "0123456789") != "" {
+			if !fact.IsAccountID(id) {
 				errs = append(errs, misuse("an account id has twelve digits", "%q is no account id", id))
 			}
 		}

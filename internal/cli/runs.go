@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/store"
@@ -50,7 +51,7 @@ func (a *app) listRuns(ctx context.Context, format, account string, limit int) e
 	if limit < 0 {
 		return misuse("use 0 for all", "--limit %d", limit)
 	}
-	if account != "" && !journal.IsAccount(account) {
+	if account != "" && !fact.IsAccountID(account) {
 		return misuse("an account id has twelve digits", "--account %q", account)
 	}
 	var runs []journal.Run

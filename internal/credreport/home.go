@@ -44,7 +44,7 @@ func parseHome(arn string) (home, bool) {
 	if partition != "aws" && !strings.HasPrefix(partition, "aws-") || !only(partition, inPlain) {
 		return home{}, false
 	}
-	if len(id) != 12 || strings.Trim(id, "0123456789") != "" {
+	if !fact.IsAccountID(id) {
 		return home{}, false
 	}
 	return home{

@@ -6,6 +6,8 @@
 // of Answer and of Time says "unknown", so a field that nobody filled in never passes for an answer.
 package fact
 
+import "strings"
+
 // Answer is the answer to a yes-or-no question about an account. The zero value is Unknown.
 type Answer uint8
 
@@ -44,6 +46,11 @@ type Account struct {
 	Name      string            // alias or organisation name; empty when it has none or none was read
 	OU        string            // path of organisational units such as Root/Workloads/Prod; empty when not read
 	Tags      map[string]string // of the account in its organisation; nil when not read
+}
+
+// IsAccountID tells whether the text is the id of an account: twelve ASCII digits.
+func IsAccountID(text string) bool {
+	return len(text) == 12 && strings.Trim(text, "0123456789") == ""
 }
 
 // User is one IAM user, or the root user, with its access keys.

@@ -99,3 +99,15 @@ func TestUser_hasKeysIsUnknownUntilTheKeysWereRead(t *testing.T) {
 		}
 	}
 }
+
+func TestIsAccountID_isTwelveASCIIDigits(t *testing.T) {
+	for text, want := range map[string]bool{
+		"111122223333": true, "000000000000": true,
+		"": false, "11112222333": false, "1111222233334": false, "11112222333a": false, " 11112222333": false, "-11112222333": false,
+		"1111\u0662\u0662\u0662\u0662": false, // twelve bytes, of digits that are none of ASCII
+	} {
+		if got := fact.IsAccountID(text); got != want {
+			t.Errorf("IsAccountID(%q) = %v", text, got)
+		}
+	}
+}

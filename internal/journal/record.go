@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
 // record is a run as the Begin entry holds it.
@@ -153,7 +155,7 @@ func (r *Run) Valid() error {
 	case (r.Kind == Undo) != (r.Undoes != "") || r.Undoes == r.ID:
 		wrong("%s that undoes run %q", r.Kind, r.Undoes)
 	}
-	if !IsAccount(r.Account) {
+	if !fact.IsAccountID(r.Account) {
 		wrong("account %q is not twelve digits", r.Account)
 	}
 	switch {
@@ -198,11 +200,6 @@ func (s *Step) valid() error {
 	default:
 		return nil
 	}
-}
-
-// IsAccount tells whether the text is twelve digits.
-func IsAccount(text string) bool {
-	return len(text) == 12 && !strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 func blank(r rune) bool { return r <= ' ' || r == 0x7f }

@@ -156,14 +156,10 @@ func (s *source) exceptedRules(n ast.Node) (string, []string) {
 
 func (s *source) account(n ast.Node) string {
 	id := s.Digits(n, "account")
-	if id != "" && id != "*" && !isAccountID(id) {
+	if id != "" && id != "*" && !fact.IsAccountID(id) {
 		s.Wrong(n, `write twelve digits in quotes, or "*"`, "account %q is not an account id", id)
 	}
 	return id
-}
-
-func isAccountID(s string) bool {
-	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
 }
 
 func (s *source) keyID(n ast.Node) string {

@@ -62,7 +62,7 @@ func newPage(r *Rule, s *Sample) page {
 		s = &Sample{}
 	}
 	account, partition, user, key := orElse(s.Account, "ACCOUNT-ID"), orElse(s.Partition, noPartition), orElse(s.User, "USER"), orElse(s.KeyID, "KEY-ID")
-	if !isAccountID(account) {
+	if !fact.IsAccountID(account) {
 		account = "ACCOUNT-ID"
 	}
 	if strings.Trim(partition, "abcdefghijklmnopqrstuvwxyz-") != "" {

@@ -20,7 +20,7 @@ var ErrOlder = errors.New("the account was judged since")
 // Observe records what was judged of an account, and says what that changed. The same observation again changes nothing; an older
 // one is ErrOlder. An account that was gone is back.
 func (d *DB) Observe(ctx context.Context, o *history.Observation) (history.Changes, error) {
-	if !journal.IsAccount(o.Account.ID) || o.At.IsZero() {
+	if !fact.IsAccountID(o.Account.ID) || o.At.IsZero() {
 		return history.Changes{}, fmt.Errorf("record what was judged of account %q at %v: incomplete", o.Account.ID, o.At)
 	}
 	var c history.Changes

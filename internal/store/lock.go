@@ -12,7 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
 // Where in the lock file the holder's name stands, and its room in bytes. Windows locks the first byte against
@@ -48,7 +48,7 @@ func (e *HeldError) Hint() string { return "wait until it has ended; its lock en
 // so none is made, under a lock that is gone. What was done before can still be recorded. A lock that goes in the moment
 // between an intent and the call that it announces is not noticed; who takes the account then finds the intent, and looks.
 func (d *DB) Lock(ctx context.Context, account, holder string) (release func(), err error) {
-	if !journal.IsAccount(account) { // it becomes part of a path
+	if !fact.IsAccountID(account) { // it becomes part of a path
 		return nil, fmt.Errorf("lock account %q: it is not twelve digits", account)
 	}
 	if d.still {
@@ -88,7 +88,7 @@ func (e *engineSQLite) held(context.Context) error {
 	for _, f := range files {
 		rest, ours := strings.CutPrefix(f.Name(), filepath.Base(e.path)+".")
 		account, isLock := strings.CutSuffix(rest, ".lock")
-		if !ours || !isLock || !journal.IsAccount(account) {
+		if !ours || !isLock || !fact.IsAccountID(account) {
 			continue
 		}
 		path := filepath.Join(filepath.Dir(e.path), f.Name())

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/journal"
 )
 
@@ -140,7 +141,7 @@ func bound(limit int) int64 {
 
 // Book is what the journal knows of the account.
 func (d *DB) Book(ctx context.Context, account string) (journal.Book, error) {
-	if !journal.IsAccount(account) {
+	if !fact.IsAccountID(account) {
 		return journal.Book{}, fmt.Errorf("the book of account %q: it is not twelve digits", account)
 	}
 	var runs []journal.Run

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/journal"
 	"github.com/keyreeve/keyreeve/internal/rotate"
 )
@@ -21,7 +22,7 @@ func (l *Ledger) AskKey(ctx context.Context, q *rotate.Request) error {
 	switch {
 	case q.State != rotate.RequestPending || q.Version > 1 || q.DecidedBy != "" || q.KeyID != "":
 		return fmt.Errorf("request %s: it is %s already", q.ID, q.State)
-	case q.ID == "" || !journal.IsAccount(q.Account) || q.User == "" || q.UserID == "" || q.Reason == "" || q.Destination == "" ||
+	case q.ID == "" || !fact.IsAccountID(q.Account) || q.User == "" || q.UserID == "" || q.Reason == "" || q.Destination == "" ||
 		q.AskedBy == "" || q.AskedAt.IsZero():
 		return fmt.Errorf("request %q for a key of user %q: it lacks an id, an account, a user with its id, a reason, a destination, or who asks and when", q.ID, q.User)
 	}

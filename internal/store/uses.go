@@ -19,7 +19,7 @@ func (l *Ledger) RecordUse(ctx context.Context, account, keyID string, use fact.
 		return nil
 	case !use.At.Known():
 		return fmt.Errorf("record a use of key %q: its time is unknown", keyID)
-	case !journal.IsAccount(account) || keyID == "" || seen.IsZero():
+	case !fact.IsAccountID(account) || keyID == "" || seen.IsZero():
 		return fmt.Errorf("record a use of key %q in account %q, seen %s: incomplete", keyID, account, journal.Stamp(seen))
 	}
 	used := journal.Stamp(use.At.Time())

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
 type wireAccount struct {
@@ -24,7 +24,7 @@ type wireAccount struct {
 }
 
 func (v *server) accounts(w http.ResponseWriter, r *http.Request) {
-	l := &list{name: "accounts", filters: []string{"account"}, isPlace: journal.IsAccount}
+	l := &list{name: "accounts", filters: []string{"account"}, isPlace: fact.IsAccountID}
 	pageOf(v, w, r, l, v.Accounts.Accounts, func(a *Account) string { return a.ID }, func(a *Account) wireAccount {
 		return wireAccount{
 			a.ID, a.Partition, a.Name, a.OU, a.Users, a.Keys, a.ActiveKeys, a.Failing, a.FailingKeys, a.Complete,

@@ -16,7 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/keyreeve/keyreeve/internal/journal"
+	"github.com/keyreeve/keyreeve/internal/fact"
 )
 
 const (
@@ -86,7 +86,7 @@ func (l *list) query(u *url.URL) (Query, *mistake) {
 
 func (l *list) check(q *Query) *mistake {
 	switch {
-	case q.Account != "" && !journal.IsAccount(q.Account):
+	case q.Account != "" && !fact.IsAccountID(q.Account):
 		return &mistake{quote(q.Account) + " is no account", "an account id has twelve digits"}
 	case q.User != "" && (utf8.RuneCountInString(q.User) > longestUser || !printable(q.User)):
 		return &mistake{quote(q.User) + " is no user", "give its whole name, without the path"}
