@@ -18,7 +18,7 @@ const module = "github.com/keyreeve/keyreeve/"
 // strangers. ARCHITECTURE.md draws the same list.
 var floors = [][]string{
 	{"internal/fact"},
-	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/spool", "internal/yamlfile"},
+	{"internal/credreport", "internal/finding", "internal/journal", "internal/seal", "internal/spool", "internal/wire", "internal/yamlfile"},
 	{"internal/rule", "internal/plan", "internal/history", "internal/credreport/synth"},
 	{"internal/collect", "internal/apply", "internal/rotate", "internal/notice"},
 	{
@@ -28,7 +28,7 @@ var floors = [][]string{
 	{"internal/config", "internal/web", "internal/metric", "internal/daemon", "internal/fakeaws/sim"},
 	{
 		"internal/fleet", "internal/fakeaws/moto", "internal/fakeaws/truth", "internal/store/storetest", "internal/store/storetest/postgres",
-		"internal/web/webtest",
+		"internal/fakeaws/sdk", "internal/web/webtest",
 	},
 	{"internal/cli"},
 	{"cmd/keyreeve"},
@@ -42,7 +42,7 @@ var groundOnly = []string{
 
 // reserved modules have one home each, or two, with what is below it.
 var reserved = map[string][]string{
-	"github.com/aws/":       {"internal/awsiam"},
+	"github.com/aws/":       {"internal/awsiam", "internal/fakeaws/sdk"},
 	"github.com/slack-go":   {"internal/channel"},
 	"github.com/wneessen":   {"internal/channel"},
 	"database/sql":          {"internal/store"},

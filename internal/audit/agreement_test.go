@@ -19,6 +19,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/collect"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/truth"
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/rule"
@@ -219,12 +220,13 @@ func assume(t *testing.T, url, account string) aws.Credentials {
 	return aws.Credentials{AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken}
 }
 
-func config(url string, c aws.Credentials) aws.Config {
-	return aws.Config{Region: "us-east-1", BaseEndpoint: &url, Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })}
+func stsClient(url string, c aws.Credentials) *sts.Client {
+	return sts.NewFromConfig(sdk.Config(url, "us-east-1", c))
 }
 
-func stsClient(url string, c aws.Credentials) *sts.Client { return sts.NewFromConfig(config(url, c)) }
-func iamClient(url string, c aws.Credentials) *iam.Client { return iam.NewFromConfig(config(url, c)) }
+func iamClient(url string, c aws.Credentials) *iam.Client {
+	return iam.NewFromConfig(sdk.Config(url, "us-east-1", c))
+}
 
 // reader is the program's own, with pauses that end at once.
 func reader(t *testing.T, url string, c aws.Credentials) *awsiam.Reader {

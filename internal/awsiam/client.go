@@ -2,7 +2,6 @@ package awsiam
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/wire"
 )
 
 // client is what a Reader and a Writer have in common: one set of credentials, one way to AWS, and the
@@ -151,21 +151,7 @@ func httpClient(cfg aws.Config, s Settings) *http.Client {
 	transport.MaxIdleConnsPerHost = s.Concurrency
 	return &http.Client{
 		Timeout:       s.CallTimeout,
-		Transport:     &patient{transport},
+		Transport:     &wire.Transport{Transport: transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// patient keeps an answer that comes before net/http has found the end of the request. The SDK closes the request's
-// body as soon as there is an answer, and its body's WriteTo then fails with io.EOF, where its Read just ends
-// (smithy-go 1.28.8, transport/http/internal/io/safe.go): net/http takes the failure for a torn request and closes the
-// connection under the answer, which is lost. So net/http is shown only the Read.
-type patient struct{ *http.Transport }
-
-func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
-	if _, ok := req.Body.(io.WriterTo); ok {
-		req = req.Clone(req.Context())
-		req.Body = struct{ io.ReadCloser }{req.Body}
-	}
-	return p.Transport.RoundTrip(req)
 }

@@ -1,7 +1,6 @@
 package awsiam_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 )
 
 // The contract of Organization and Members: what they tell of an organisation that was made through the API of AWS.
@@ -66,12 +66,7 @@ func openMembers(t *testing.T, s awsiam.Settings) *awsiam.Members {
 
 // orgAdmin is the writing side of Organizations, for the set-up.
 func orgAdmin(url string) *organizations.Client {
-	return organizations.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: &url,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIAFAKE" + contractAccount, SecretAccessKey: "any"}, nil
-		}),
-	})
+	return organizations.NewFromConfig(writingSide(url, contractAccount))
 }
 
 func found(t *testing.T, e emulator) company {
@@ -312,14 +307,9 @@ func (c company) addUser(t *testing.T, account string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := iam.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: &c.url,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{
-				AccessKeyID: *out.Credentials.AccessKeyId, SecretAccessKey: *out.Credentials.SecretAccessKey, SessionToken: *out.Credentials.SessionToken,
-			}, nil
-		}),
-	})
+	theirs := iam.NewFromConfig(sdk.Config(c.url, "us-east-1", aws.Credentials{
+		AccessKeyID: *out.Credentials.AccessKeyId, SecretAccessKey: *out.Credentials.SecretAccessKey, SessionToken: *out.Credentials.SessionToken,
+	}))
 	if _, err := theirs.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("of-" + account)}); err != nil {
 		t.Fatal(err)
 	}

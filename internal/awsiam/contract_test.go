@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 )
 
 // The contract: what a Reader tells of an account that was set up through the API of AWS. It holds for
@@ -143,14 +144,13 @@ func open(t *testing.T, url, account string, edit func(*awsiam.Settings)) *awsia
 	return r
 }
 
+func writingSide(url, account string) aws.Config {
+	return sdk.Config(url, "us-east-1", aws.Credentials{AccessKeyID: "AKIAFAKE" + account, SecretAccessKey: "any"})
+}
+
 // clients are the writing side, for the set-up.
 func clients(url, account string) (*iam.Client, *sts.Client) {
-	cfg := aws.Config{
-		Region: "us-east-1", BaseEndpoint: &url,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIAFAKE" + account, SecretAccessKey: "any"}, nil
-		}),
-	}
+	cfg := writingSide(url, account)
 	return iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
+	"github.com/keyreeve/keyreeve/internal/wire"
 )
 
 // DefaultRole is the name of the role by which Members reads an account, where nobody names another.
@@ -215,7 +216,7 @@ func (s *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // keepIdle raises the number of connections that wait for their next use.
 func (c *client) keepIdle(n int) {
-	if t, ok := c.http.Transport.(*patient); ok {
+	if t, ok := c.http.Transport.(*wire.Transport); ok {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = n, n
 	}
 }

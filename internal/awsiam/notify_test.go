@@ -1,7 +1,6 @@
 package awsiam_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,16 +25,12 @@ import (
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 )
 
 // readingSide is the side that reads back what was sent.
 func readingSide(url string) aws.Config {
-	return aws.Config{
-		Region: "eu-west-1", BaseEndpoint: &url,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIAFAKE" + contractAccount, SecretAccessKey: "any"}, nil
-		}),
-	}
+	return sdk.Config(url, "eu-west-1", aws.Credentials{AccessKeyID: "AKIAFAKE" + contractAccount, SecretAccessKey: "any"})
 }
 
 func openTopics(t *testing.T, s awsiam.Settings) *awsiam.Topics {

@@ -1,7 +1,6 @@
 package channel_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/channel"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/report"
@@ -32,10 +32,7 @@ func TestSecurityHub_aVerdictOpensAndIsArchivedOnMoto(t *testing.T) {
 	c := channel.NewSecurityHub("hub", hub, func(v *finding.Verdict, account, region string, at time.Time, closed notice.Reason) ([]byte, error) {
 		return report.Finding(v, report.Import{Account: account, Region: region, At: at, Closed: closed})
 	})
-	other := securityhub.NewFromConfig(aws.Config{Region: "eu-west-1", BaseEndpoint: &url, Credentials: aws.CredentialsProviderFunc(
-		func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIAFAKE123456789012", SecretAccessKey: "any"}, nil
-		})})
+	other := securityhub.NewFromConfig(sdk.Config(url, "eu-west-1", aws.Credentials{AccessKeyID: "AKIAFAKE123456789012", SecretAccessKey: "any"}))
 	terms := channel.SecurityHub.Terms()
 	terms.Name = "hub"
 	cs := changes("ci")

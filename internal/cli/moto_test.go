@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -30,6 +29,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 )
 
 // motoAdmin is a key that moto does not know, and so takes for the administrator of its only account.
@@ -205,10 +205,7 @@ func (s *motoStory) record(to string) (*httptest.Server, error) {
 }
 
 func (s *motoStory) clients(keyID string) (*iam.Client, *sts.Client) {
-	cfg := aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(s.url),
-		Credentials: credentials.NewStaticCredentialsProvider(keyID, s.secrets[keyID], ""),
-	}
+	cfg := sdk.Config(s.url, "us-east-1", aws.Credentials{AccessKeyID: keyID, SecretAccessKey: s.secrets[keyID]})
 	return iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 }
 

@@ -18,13 +18,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/truth"
 )
 
@@ -49,7 +49,7 @@ type organisation struct {
 func foundOrganisation(t *testing.T, server *moto.Server) *organisation {
 	t.Helper()
 	o := &organisation{moto: server, place: map[string]string{management: "Root"}, name: map[string]string{}, users: map[string][]*truth.User{}, admin: map[string]aws.Config{}}
-	o.admin[management] = o.config(credentials.NewStaticCredentialsProvider(motoAdmin, "any", ""))
+	o.admin[management] = o.config(aws.Credentials{AccessKeyID: motoAdmin, SecretAccessKey: "any"})
 	o.gate = openGate(t, o)
 	units := o.makeUnits(t)
 	random := rand.New(rand.NewPCG(20261122, 30))
@@ -71,8 +71,8 @@ func foundOrganisation(t *testing.T, server *moto.Server) *organisation {
 	return o
 }
 
-func (o *organisation) config(c aws.CredentialsProvider) aws.Config {
-	return aws.Config{Region: "us-east-1", BaseEndpoint: aws.String(o.moto.URL()), Credentials: c}
+func (o *organisation) config(c aws.Credentials) aws.Config {
+	return sdk.Config(o.moto.URL(), "us-east-1", c)
 }
 
 // makeUnits gives the ids of the units by their paths.
@@ -113,7 +113,7 @@ func (o *organisation) makeAccount(t *testing.T, name, path string, units map[st
 	})
 	must(t, err)
 	c := session.Credentials
-	o.admin[id] = o.config(credentials.NewStaticCredentialsProvider(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken))
+	o.admin[id] = o.config(aws.Credentials{AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken})
 	o.place[id], o.name[id] = path, name
 	return id
 }
@@ -203,7 +203,7 @@ func (o *organisation) deeds(api *iam.Client, u *truth.User) []deed {
 		}})
 		if !k.Used.IsZero() {
 			out = append(out, deed{k.Used, func(ctx context.Context) error {
-				caller := sts.NewFromConfig(o.config(credentials.NewStaticCredentialsProvider(k.ID, k.Secret, "")))
+				caller := sts.NewFromConfig(o.config(aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}))
 				_, err := caller.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 				return err
 			}})

@@ -20,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 )
 
 // companion is a process beside the story.
@@ -73,7 +75,7 @@ func (c *companion) kill() {
 // works once, and answers with the id of the key, and with what went wrong.
 func consumer() {
 	ctx := context.Background()
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(sdk.HTTPClient()))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

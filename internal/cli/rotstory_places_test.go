@@ -14,11 +14,12 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/armor"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 )
 
 // pairText is the JSON object that a target holds.
@@ -45,10 +46,7 @@ func (s *rotationStory) config(ts *testscript.TestScript) aws.Config {
 	if id == "" {
 		id = motoAdmin
 	}
-	return aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(s.url),
-		Credentials: credentials.NewStaticCredentialsProvider(id, s.secrets[id], ""),
-	}
+	return sdk.Config(s.url, "us-east-1", aws.Credentials{AccessKeyID: id, SecretAccessKey: s.secrets[id]})
 }
 
 // read is what a place holds, for the administrator or the person to whom it is sealed.

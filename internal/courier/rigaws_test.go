@@ -25,6 +25,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/courier"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 )
 
 // road leads to moto and can be broken.
@@ -116,12 +117,7 @@ type cloud struct {
 func startCloud(t *testing.T) *cloud { return &cloud{url: moto.Start(t).URL()} }
 
 func (c *cloud) config() aws.Config {
-	return aws.Config{
-		Region: "eu-west-1", BaseEndpoint: &c.url,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIAFAKEROOT", SecretAccessKey: "any"}, nil
-		}),
-	}
+	return sdk.Config(c.url, "eu-west-1", aws.Credentials{AccessKeyID: "AKIAFAKEROOT", SecretAccessKey: "any"})
 }
 
 func (c *cloud) road(t *testing.T, d *diary) (*road, awsiam.Settings) {

@@ -15,12 +15,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/keyreeve/keyreeve/internal/fakeaws/moto"
+	"github.com/keyreeve/keyreeve/internal/fakeaws/sdk"
 	"github.com/keyreeve/keyreeve/internal/role"
 )
 
@@ -71,9 +71,7 @@ func createStack(t *testing.T, server *moto.Server, template string) {
 func holdsRoles(t *testing.T, server *moto.Server, name string, s *role.Settings) {
 	t.Helper()
 	ctx := context.Background()
-	api := iam.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(server.URL()), Credentials: credentials.NewStaticCredentialsProvider("AKIAFAKE123456789012", "any", ""),
-	})
+	api := iam.NewFromConfig(sdk.Config(server.URL(), "us-east-1", aws.Credentials{AccessKeyID: "AKIAFAKE123456789012", SecretAccessKey: "any"}))
 	list, err := api.ListRoles(ctx, &iam.ListRolesInput{})
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package awsiam
+package wire
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ type shut struct{ *bytes.Reader }
 func (shut) Close() error                     { return nil }
 func (shut) WriteTo(io.Writer) (int64, error) { return 0, io.EOF }
 
-func TestPatient_bodyThatWasClosedIsNoTornRequest(t *testing.T) {
+func TestTransport_bodyThatWasClosedIsNoTornRequest(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}))
@@ -40,9 +40,9 @@ func TestPatient_bodyThatWasClosedIsNoTornRequest(t *testing.T) {
 		return <-wrote
 	}
 	if err := sent(func(tr *http.Transport) http.RoundTripper { return tr }); !errors.Is(err, io.EOF) {
-		t.Errorf("net/http no longer minds (%v): patient can go", err)
+		t.Errorf("net/http no longer minds (%v): this package can go", err)
 	}
-	if err := sent(func(tr *http.Transport) http.RoundTripper { return &patient{tr} }); err != nil {
+	if err := sent(func(tr *http.Transport) http.RoundTripper { return &Transport{tr} }); err != nil {
 		t.Errorf("the request counts as torn: %v", err)
 	}
 }
