@@ -125,6 +125,12 @@ func (s *inbox) take(body []byte) error {
 	return nil
 }
 
+func (s *inbox) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.told)
+}
+
 func newMonth(t *testing.T, seed uint64) *month {
 	m := &month{
 		t: t, cloud: fakeaws.New(monthStart), clock: newConductor(t, monthStart), random: rand.New(rand.NewPCG(seed, 5)),
@@ -334,13 +340,19 @@ func note(now, excepted map[string]bool, accepted bool, what string) {
 	}
 }
 
-// history is what the program has kept, as notices would tell it.
+// history is what the program has kept.
 func (m *month) history() []string {
 	db, err := store.Open(m.t.Context(), "sqlite:"+m.dir+"/.local/state/keyreeve/keyreeve.db", store.Options{})
 	m.must(err)
 	defer func() { _ = db.Close() }()
-	entries, err := db.History(m.t.Context(), store.HistoryFilter{})
-	m.must(err)
+	return kept(m.t, db)
+}
+
+// kept is the history of a database, as notices would tell it.
+func kept(t *testing.T, db *store.DB) []string {
+	t.Helper()
+	entries, err := db.History(t.Context(), store.HistoryFilter{})
+	must(t, err)
 	var out []string
 	for _, e := range entries {
 		out = append(out, fmt.Sprintf("%s %s %s %s opened", e.OpenedAt.Format(time.DateOnly), e.Account, e.User, e.Rule))
