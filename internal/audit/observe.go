@@ -39,6 +39,9 @@ func Observe(s *fact.Snapshot, opt Options) (*history.Observation, error) {
 			return nil
 		},
 	}
+	if opt.DueWithin > 0 {
+		o.Due = []history.Due{}
+	}
 	for _, n := range a.NotJudged {
 		o.Unjudged = append(o.Unjudged, n.Rule)
 	}

@@ -85,7 +85,7 @@ func (o *Organization) Read(ctx context.Context) (fact.Organization, error) {
 			if !seen[id] { // the listing moves while accounts come and go
 				seen[id] = true
 				org.Members = append(org.Members, fact.Member{
-					Account: fact.Account{ID: id, Partition: who.Account.Partition, Name: aws.ToString(a.Name)},
+					Account: fact.Account{ID: id, Partition: who.Account.Partition, Name: aws.ToString(a.Name), Organization: org.ID},
 					State:   stateOf(a), Management: id == org.Management,
 				})
 			}

@@ -109,7 +109,7 @@ func common(ctx context.Context, r Reader, o Options) (fact.Snapshot, map[string
 		if known.ID != caller.Account.ID {
 			return fact.Snapshot{}, nil, fmt.Errorf("the credentials belong to account %s, not to %s", caller.Account.ID, known.ID)
 		}
-		s.Account.Name, s.Account.OU, s.Account.Tags = known.Name, known.OU, known.Tags
+		s.Account.Name, s.Account.OU, s.Account.Tags, s.Account.Organization = known.Name, known.OU, known.Tags, known.Organization
 	}
 	if s.Account.Name == "" {
 		if s.Account.Name, err = r.Alias(ctx); err != nil {

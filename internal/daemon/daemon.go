@@ -26,7 +26,8 @@ import (
 
 // Listing is which accounts there are.
 type Listing struct {
-	Members []audit.Member // those to read
+	Members      []audit.Member // those to read
+	Organization string         // id of the one that was listed; empty: There is nil
 	// There are the ids of all accounts that exist and can be read, also those that are not to be read here. What is open of
 	// others is closed: they are gone. nil: that was not asked, and nobody is gone.
 	There []string
@@ -36,7 +37,7 @@ type Listing struct {
 // Store keeps what was judged.
 type Store interface {
 	Observe(ctx context.Context, o *history.Observation) (history.Changes, error)
-	Leave(ctx context.Context, there []string, at time.Time) ([]history.Changes, error)
+	Leave(ctx context.Context, organization string, there []string, at time.Time) ([]history.Changes, error)
 	KnownKeys(ctx context.Context, account string) (func(user string, created fact.Time) string, error)
 	// JudgedAt is when each account was last judged, those that are gone left out.
 	JudgedAt(ctx context.Context) (map[string]time.Time, error)
@@ -113,7 +114,7 @@ func (w *Work) Accounts(ctx context.Context) (Listing, error) {
 	if l.There == nil {
 		return l, nil
 	}
-	gone, err := w.Store.Leave(ctx, l.There, w.Now().UTC().Truncate(time.Second))
+	gone, err := w.Store.Leave(ctx, l.Organization, l.There, w.Now().UTC().Truncate(time.Second))
 	for i := range gone {
 		w.Log.Info("account gone", "account", gone[i].Account.ID, "closed", len(gone[i].Closed))
 	}

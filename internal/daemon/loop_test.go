@@ -293,8 +293,11 @@ func TestLoop_accountsThatLeaveAreClosed(t *testing.T) {
 	cloud, members := company(t, 3)
 	w, db := work(t, c, cloud, members)
 	there := []string{members[0].Account.ID, members[1].Account.ID, members[2].Account.ID}
+	for i := range members {
+		members[i].Account.Organization = "o-exampleorg1"
+	}
 	w.List = func(context.Context) (daemon.Listing, error) {
-		return daemon.Listing{Members: members[:len(there)], There: slices.Clone(there)}, nil
+		return daemon.Listing{Organization: "o-exampleorg1", Members: members[:len(there)], There: slices.Clone(there)}, nil
 	}
 	start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 0), Tick: time.Hour}, c, 1)
 	there = there[:2]

@@ -46,6 +46,8 @@ type Account struct {
 	Name      string            // alias or organisation name; empty when it has none or none was read
 	OU        string            // path of organisational units such as Root/Workloads/Prod; empty when not read
 	Tags      map[string]string // of the account in its organisation; nil when not read
+
+	Organization string // id of the organisation that lists it (o-...); empty where none was asked
 }
 
 // IsAccountID tells whether the text is the id of an account: twelve ASCII digits.

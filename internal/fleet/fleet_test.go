@@ -116,7 +116,7 @@ func (m *machine) list(ctx context.Context, set awsiam.Settings, members *awsiam
 	if err != nil {
 		return daemon.Listing{}, err
 	}
-	var l daemon.Listing
+	l := daemon.Listing{Organization: org.ID}
 	for i := range org.Members {
 		a := org.Members[i].Account
 		l.There = append(l.There, a.ID)

@@ -80,7 +80,7 @@ type Observation struct {
 	Terms    map[string]string                   // by the id of each rule of the ruleset: a digest of what it asks
 	Unjudged []string                            // ids of those rules that this evidence could not answer
 	Verdicts []finding.Verdict                   // failing, unknown and excepted ones
-	Due      []Due                               // passing ones that fail soon
+	Due      []Due                               // passing ones that fail soon; nil: none was looked for
 }
 
 // Due is a verdict that passes, and fails from an instant on if nothing changes.

@@ -35,6 +35,8 @@ type wireAccount struct {
 	Name      string            `json:"name"`
 	OU        string            `json:"ou,omitempty"`
 	Tags      map[string]string `json:"tags,omitempty"`
+
+	Organization string `json:"organization,omitempty"`
 }
 
 type wireEvidence struct {

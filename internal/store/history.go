@@ -46,7 +46,7 @@ func (d *DB) Observe(ctx context.Context, o *history.Observation) (history.Chang
 		if err := writeChanges(ctx, tx, &c, last); err != nil {
 			return err
 		}
-		return writeAccount(ctx, tx, &at, unread)
+		return writeAccount(ctx, tx, &at, unread, stillOpen(open, &c))
 	}, leaves(`SELECT 1 FROM accounts WHERE id = $1 AND judged_at = $2`, o.Account.ID, journal.Stamp(o.At)))
 	if err != nil {
 		return history.Changes{}, fmt.Errorf("record what was judged of account %s: %w", o.Account.ID, err)
@@ -135,17 +135,43 @@ func insertVerdict(ctx context.Context, insert *sql.Stmt, e *history.Entry) erro
 	return err
 }
 
-// writeAccount writes how the account stands now, and the day's row.
-func writeAccount(ctx context.Context, tx *sql.Tx, o *history.Observation, unread time.Time) error {
-	failing, keys := 0, map[string]bool{}
-	for i := range o.Verdicts {
-		if v := &o.Verdicts[i]; v.Status == finding.Fail {
-			failing++
-			if v.Key != nil {
-				keys[fmt.Sprint(v.User, "/", v.Key.Created, "/", v.Key.Slot, v.Key.ID)] = true
-			}
+// failures count what is open of an account.
+type failures struct{ verdicts, keys int }
+
+// stillOpen counts what is open after the changes, also of what could not be judged this time.
+func stillOpen(open []history.Entry, c *history.Changes) failures {
+	closed := make(map[string]bool, len(c.Closed))
+	for i := range c.Closed {
+		closed[c.Closed[i].ID] = true
+	}
+	type key struct {
+		user    string
+		created fact.Time
+		id      string // where that is unknown
+	}
+	n, keys := 0, map[key]bool{}
+	count := func(e *history.Entry) {
+		n++
+		switch {
+		case e.KeyCreated.Known():
+			keys[key{e.User, e.KeyCreated, ""}] = true
+		case e.KeyID != "":
+			keys[key{e.User, e.KeyCreated, e.KeyID}] = true
 		}
 	}
+	for i := range open {
+		if !closed[open[i].ID] {
+			count(&open[i])
+		}
+	}
+	for i := range c.Opened {
+		count(&c.Opened[i])
+	}
+	return failures{n, len(keys)}
+}
+
+// writeAccount writes how the account stands now, and the day's row.
+func writeAccount(ctx context.Context, tx *sql.Tx, o *history.Observation, unread time.Time, fail failures) error {
 	switch {
 	case o.UsersRead:
 		unread = time.Time{}
@@ -174,32 +200,36 @@ func writeAccount(ctx context.Context, tx *sql.Tx, o *history.Observation, unrea
 	if !o.UsersRead { // what it counts is not the account: the numbers of before stay, and the day has none
 		_, err := tx.ExecContext(ctx, `
 			UPDATE accounts SET aws_partition = $1, name = $2, ou = $3, tags = $4, judged_at = $5, ruleset = $6, complete = 0, gaps = $7,
-				unread_since = $8, gone_at = NULL WHERE id = $9`,
+				unread_since = $8, gone_at = NULL, failing = $9, failing_keys = $10, organization = coalesce(nullif($11, ''), organization) WHERE id = $12`,
 			o.Account.Partition, clean(o.Account.Name), clean(o.Account.OU), tags, journal.Stamp(o.At), o.Ruleset, clean(string(gaps)),
-			journal.Stamp(unread), o.Account.ID)
+			journal.Stamp(unread), fail.verdicts, fail.keys, o.Account.Organization, o.Account.ID)
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `
 		UPDATE accounts SET aws_partition = $1, name = $2, ou = $3, tags = $4, judged_at = $5, source = $6, made_at = $7, ruleset = $8, complete = $9,
 			gaps = $10, unread_since = NULL, users = $11, keys = $12, active_keys = $13, ages = $14, failing = $15, failing_keys = $16,
-			due = $17, gone_at = NULL WHERE id = $18`,
+			due = coalesce($17, due), gone_at = NULL, organization = coalesce(nullif($18, ''), organization) WHERE id = $19`,
 		o.Account.Partition, clean(o.Account.Name), clean(o.Account.OU), tags, journal.Stamp(o.At), string(o.Evidence.Source),
-		stampOrNull(o.Evidence.MadeAt()), o.Ruleset, bit(o.Complete), clean(string(gaps)), o.Users, o.Keys, o.ActiveKeys, string(ages), failing, len(keys), due, o.Account.ID)
+		stampOrNull(o.Evidence.MadeAt()), o.Ruleset, bit(o.Complete), clean(string(gaps)), o.Users, o.Keys, o.ActiveKeys, string(ages), fail.verdicts, fail.keys, due, o.Account.Organization, o.Account.ID)
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO days (account, day, complete, users, keys, active_keys, ages, failing, failing_keys)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-		ON CONFLICT (account, day) DO UPDATE SET complete = excluded.complete, users = excluded.users, keys = excluded.keys,
+		INSERT INTO days (account, day, ou, complete, users, keys, active_keys, ages, failing, failing_keys)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (account, day) DO UPDATE SET ou = excluded.ou, complete = excluded.complete, users = excluded.users, keys = excluded.keys,
 			active_keys = excluded.active_keys, ages = excluded.ages, failing = excluded.failing, failing_keys = excluded.failing_keys`,
-		o.Account.ID, o.At.Format(time.DateOnly), bit(o.Complete), o.Users, o.Keys, o.ActiveKeys, string(ages), failing, len(keys))
+		o.Account.ID, o.At.Format(time.DateOnly), clean(o.Account.OU), bit(o.Complete), o.Users, o.Keys, o.ActiveKeys, string(ages), fail.verdicts, fail.keys)
 	return err
 }
 
-// Leave closes everything that is open of accounts that are no more: not those named in there. It says what that changed, an
-// account each. Accounts that were never judged, and those that are gone already, are left alone.
-func (d *DB) Leave(ctx context.Context, there []string, at time.Time) ([]history.Changes, error) {
+// Leave closes everything that is open of accounts that the organisation of that id lists no more: not those named in there. It
+// says what that changed, an account each. Accounts that this organisation never listed, or that another one listed since, and
+// those that are gone already, are left alone.
+func (d *DB) Leave(ctx context.Context, organization string, there []string, at time.Time) ([]history.Changes, error) {
+	if organization == "" {
+		return nil, errors.New("record which accounts are gone: of no organisation")
+	}
 	present := make(map[string]bool, len(there))
 	for _, id := range there {
 		present[id] = true
@@ -210,10 +240,10 @@ func (d *DB) Leave(ctx context.Context, there []string, at time.Time) ([]history
 	}
 	var out []history.Changes
 	for i := range all {
-		if a := &all[i]; !present[a.Account.ID] && a.GoneAt.IsZero() {
-			c, err := d.leave(ctx, a.Account, at)
+		if a := &all[i].Account; a.Organization == organization && !present[a.ID] && all[i].GoneAt.IsZero() {
+			c, err := d.leave(ctx, *a, at)
 			if err != nil {
-				return out, fmt.Errorf("record that account %s is gone: %w", a.Account.ID, err)
+				return out, fmt.Errorf("record that account %s is gone: %w", a.ID, err)
 			}
 			out = append(out, c)
 		}
@@ -298,7 +328,11 @@ type dueRow struct {
 	Tags       map[string]string `json:"tags,omitempty"`
 }
 
-func dueText(list []history.Due) (string, error) {
+// dueText is null for what was not looked for.
+func dueText(list []history.Due) (sql.NullString, error) {
+	if list == nil {
+		return sql.NullString{}, nil
+	}
 	rows := make([]dueRow, 0, len(list))
 	for _, d := range list {
 		row := dueRow{d.ID, d.User, d.Rule, d.Kind, d.Title, string(d.Severity), d.KeyID, "", journal.Stamp(d.At), d.Tags}
@@ -308,7 +342,7 @@ func dueText(list []history.Due) (string, error) {
 		rows = append(rows, row)
 	}
 	text, err := json.Marshal(rows)
-	return clean(string(text)), err
+	return sql.NullString{String: clean(string(text)), Valid: true}, err
 }
 
 func readDue(text string) ([]history.Due, error) {

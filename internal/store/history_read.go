@@ -179,7 +179,7 @@ func (d *DB) AccountOf(ctx context.Context, id string) (Account, bool, error) {
 	return out[0], true, nil
 }
 
-const selectAccounts = `SELECT id, aws_partition, name, ou, tags, first_at, judged_at, source, made_at, ruleset, complete, gaps, unread_since,
+const selectAccounts = `SELECT id, aws_partition, organization, name, ou, tags, first_at, judged_at, source, made_at, ruleset, complete, gaps, unread_since,
 	users, keys, active_keys, ages, failing, failing_keys, due, posted_at, gone_at FROM accounts `
 
 func accountRows(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]Account, error) {
@@ -196,7 +196,7 @@ func accountRows(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]
 			due, posted               string
 			tags, made, unread, gone  sql.NullString
 		)
-		err := rows.Scan(&a.Account.ID, &a.Account.Partition, &a.Account.Name, &a.Account.OU, &tags, &first, &judged, &a.Source, &made, &a.Ruleset, &a.Complete,
+		err := rows.Scan(&a.Account.ID, &a.Account.Partition, &a.Account.Organization, &a.Account.Name, &a.Account.OU, &tags, &first, &judged, &a.Source, &made, &a.Ruleset, &a.Complete,
 			&gaps, &unread, &a.Users, &a.Keys, &a.ActiveKeys, &ages, &a.Failing, &a.FailingKeys, &due, &posted, &gone)
 		if err != nil {
 			return nil, err
@@ -302,15 +302,14 @@ func (d *DB) Trend(ctx context.Context, f TrendFilter) ([]history.Point, error) 
 	return points, nil
 }
 
-const inScope = `a.id = v.account AND ($1 = '' OR a.id = $1) AND ($2 = '' OR a.ou = $2 OR substr(a.ou, 1, length($2) + 1) = $2 || '/')`
-
-// addDays adds the accounts as they stood at the end of each day.
+// addDays adds the accounts as they stood at the end of each day, each in the unit where it was then.
 func addDays(ctx context.Context, tx *sql.Tx, f *TrendFilter, points []history.Point) error {
 	first, last := points[0].Day, points[len(points)-1].Day
 	rows, err := tx.QueryContext(ctx, `
-		SELECT v.account, v.day, v.complete, v.users, v.keys, v.active_keys, v.ages, v.failing, v.failing_keys, coalesce(substr(a.gone_at, 1, 10), '')
-		FROM days v JOIN accounts a ON `+inScope+`
-		WHERE v.day > $3 AND v.day <= $4 ORDER BY v.account, v.day`,
+		SELECT v.account, v.day, v.complete, v.users, v.keys, v.active_keys, v.ages, v.failing, v.failing_keys,
+			coalesce(substr(a.gone_at, 1, 10), ''), CASE WHEN `+inUnit("v.ou")+` THEN 1 ELSE 0 END
+		FROM days v JOIN accounts a ON a.id = v.account
+		WHERE ($1 = '' OR a.id = $1) AND v.day > $3 AND v.day <= $4 ORDER BY v.account, v.day`,
 		f.Account, strings.TrimRight(f.OU, "/"), first.AddDate(0, 0, -staleAfter).Format(time.DateOnly), last.Format(time.DateOnly))
 	if err != nil {
 		return err
@@ -318,7 +317,7 @@ func addDays(ctx context.Context, tx *sql.Tx, f *TrendFilter, points []history.P
 	defer func() { _ = rows.Close() }() // Err tells
 	var was *dayRow
 	until := func(next *dayRow) {
-		if was == nil {
+		if was == nil || !was.inUnit {
 			return
 		}
 		end := was.day.AddDate(0, 0, staleAfter)
@@ -348,7 +347,7 @@ func addDays(ctx context.Context, tx *sql.Tx, f *TrendFilter, points []history.P
 type dayRow struct {
 	account                                       string
 	day, gone                                     time.Time
-	complete                                      bool
+	complete, inUnit                              bool
 	users, keys, activeKeys, failing, failingKeys int
 	ages                                          map[int]int
 }
@@ -356,7 +355,7 @@ type dayRow struct {
 func scanDay(rows *sql.Rows) (*dayRow, error) {
 	var s dayRow
 	var day, ages, gone string
-	if err := rows.Scan(&s.account, &day, &s.complete, &s.users, &s.keys, &s.activeKeys, &ages, &s.failing, &s.failingKeys, &gone); err != nil {
+	if err := rows.Scan(&s.account, &day, &s.complete, &s.users, &s.keys, &s.activeKeys, &ages, &s.failing, &s.failingKeys, &gone, &s.inUnit); err != nil {
 		return nil, err
 	}
 	var err error
@@ -383,12 +382,17 @@ func (s *dayRow) addTo(p *history.Point) {
 	}
 }
 
-// addMoves adds what opened and closed on each day.
+// inUnit is true of a column that holds the unit $2, or one below it; of all where that is empty.
+func inUnit(column string) string {
+	return `($2 = '' OR ` + column + ` = $2 OR substr(` + column + `, 1, length($2) + 1) = $2 || '/')`
+}
+
+// addMoves adds what opened and closed on each day, in the unit where its account is now.
 func addMoves(ctx context.Context, tx *sql.Tx, f *TrendFilter, points []history.Point) error {
 	first, end := points[0].Day, points[len(points)-1].Day.AddDate(0, 0, 1)
 	rows, err := tx.QueryContext(ctx, `
-		SELECT v.opened_at, coalesce(v.closed_at, ''), coalesce(v.why, '') FROM verdicts v JOIN accounts a ON `+inScope+`
-		WHERE (v.opened_at >= $3 AND v.opened_at < $4) OR (v.closed_at >= $3 AND v.closed_at < $4) ORDER BY v.opened_at, v.id`,
+		SELECT v.opened_at, coalesce(v.closed_at, ''), coalesce(v.why, '') FROM verdicts v JOIN accounts a ON a.id = v.account
+		WHERE ($1 = '' OR a.id = $1) AND `+inUnit("a.ou")+` AND ((v.opened_at >= $3 AND v.opened_at < $4) OR (v.closed_at >= $3 AND v.closed_at < $4)) ORDER BY v.opened_at, v.id`,
 		f.Account, strings.TrimRight(f.OU, "/"), journal.Stamp(first), journal.Stamp(end))
 	if err != nil {
 		return err

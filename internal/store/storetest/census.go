@@ -44,7 +44,7 @@ func countsAll(t *testing.T, d *store.DB) {
 	never.UsersRead, never.Complete = false, false
 	observe(t, d, never)
 	observe(t, d, judged(gone, 1, "ana"))
-	if _, err := d.Leave(t.Context(), []string{Account, second, third}, start.Add(5*time.Hour)); err != nil {
+	if _, err := d.Leave(t.Context(), Organization, []string{Account, second, third}, start.Add(5*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 

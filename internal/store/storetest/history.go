@@ -19,11 +19,14 @@ import (
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
+// Organization lists the accounts that are judged here.
+const Organization = "o-exampleorg1"
+
 // judged is an account judged some hours after the first run, with failing verdicts of these users.
 func judged(account string, hours int, failing ...string) *history.Observation {
 	at := start.Add(time.Duration(hours) * time.Hour)
 	o := &history.Observation{
-		Account: fact.Account{ID: account, Partition: "aws", Name: "name of " + account, OU: "Root/Workloads"},
+		Account: fact.Account{ID: account, Partition: "aws", Name: "name of " + account, OU: "Root/Workloads", Organization: Organization},
 		At:      at, Evidence: fact.Evidence{Source: fact.Report, GeneratedAt: fact.At(at.Add(-time.Hour))}, Ruleset: "default", Complete: true,
 		UsersRead: true, Users: 10, Keys: 12, ActiveKeys: 9, Ages: map[int]int{5: 4, history.AgeStep(365 * 24 * time.Hour): 5},
 		Has: func(string) bool { return true }, Terms: map[string]string{"key-age-90": "t1"},
@@ -161,11 +164,11 @@ func accountsLeave(t *testing.T, d *store.DB) {
 	observe(t, d, judged(Account, 0, "ci"))
 	observe(t, d, judged(other, 0, "ci", "ops"))
 	at := start.Add(5 * time.Hour)
-	left, err := d.Leave(t.Context(), []string{Account, "777788889999"}, at)
+	left, err := d.Leave(t.Context(), Organization, []string{Account, "777788889999"}, at)
 	if err != nil || len(left) != 1 || left[0].Account.ID != other || len(left[0].Closed) != 2 || left[0].Closed[0].Why != history.AccountGone {
 		t.Fatalf("%+v, %v", left, err)
 	}
-	if again, err := d.Leave(t.Context(), []string{Account}, at.Add(time.Hour)); err != nil || len(again) != 0 {
+	if again, err := d.Leave(t.Context(), Organization, []string{Account}, at.Add(time.Hour)); err != nil || len(again) != 0 {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	all, err := d.Accounts(t.Context(), "", 0)
@@ -176,6 +179,62 @@ func accountsLeave(t *testing.T, d *store.DB) {
 	if a, _, _ := d.AccountOf(t.Context(), other); len(c.Opened) != 1 || !a.GoneAt.IsZero() {
 		t.Errorf("back: %+v, %+v", c, a)
 	}
+}
+
+// Accounts that another organisation lists, or none, have not left this one.
+func accountsStay(t *testing.T, d *store.DB) {
+	const alone, other, moved = "444455556666", "555566667777", "666677778888"
+	for i, id := range []string{alone, other, moved} {
+		o := judged(id, 0, "ci")
+		o.Account.Organization = [...]string{"", "o-other", Organization}[i]
+		observe(t, d, o)
+	}
+	o := judged(moved, 1, "ci")
+	o.Account.Organization = "o-other"
+	observe(t, d, o)
+	unlisted := judged(Account, 0, "ci")
+	observe(t, d, unlisted)
+	unlisted = judged(Account, 1, "ci")
+	unlisted.Account.Organization = "" // judged by itself, it is listed all the same
+	observe(t, d, unlisted)
+	left, err := d.Leave(t.Context(), Organization, nil, start.Add(5*time.Hour))
+	if err != nil || len(left) != 1 || left[0].Account.ID != Account {
+		t.Errorf("left: %+v, %v", left, err)
+	}
+	if left, err := d.Leave(t.Context(), "", nil, start.Add(6*time.Hour)); err == nil {
+		t.Errorf("of no organisation: %+v", left)
+	}
+}
+
+// What could not be judged is still open, and what falls due stays where nobody looked for it.
+func countsWhatIsOpen(t *testing.T, d *store.DB) {
+	o := judged(Account, 0, "ana", "bob", "eve")
+	o.Due = []history.Due{{ID: "soon", User: "new", Rule: "key-age-90", At: start.AddDate(0, 0, 9)}}
+	observe(t, d, o)
+	o = judged(Account, 24, "ana", "new")
+	o.Verdicts = append(o.Verdicts, finding.Verdict{Rule: "key-age-90", User: "bob", Status: finding.Unknown})
+	observe(t, d, o)
+	want := func(failing, due int) {
+		t.Helper()
+		a, _, err := d.AccountOf(t.Context(), Account)
+		if err != nil || a.Failing != failing || a.FailingKeys != failing || len(a.Due) != due {
+			t.Errorf("%d failing on %d keys, %d due, %v; want %d, %d", a.Failing, a.FailingKeys, len(a.Due), err, failing, due)
+		}
+		points, err := d.Trend(t.Context(), store.TrendFilter{From: o.At, To: o.At})
+		if err != nil || o.UsersRead && points[0].Failing != failing {
+			t.Errorf("trend %+v, %v, want %d", points, err, failing)
+		}
+	}
+	want(3, 1) // eve's is fixed
+	o = judged(Account, 48)
+	o.Due = []history.Due{}
+	observe(t, d, o)
+	want(0, 0)
+	observe(t, d, judged(Account, 72, "ana", "bob"))
+	o = judged(Account, 96)
+	o.UsersRead, o.Terms = false, map[string]string{}
+	observe(t, d, o)
+	want(0, 0) // the rule is gone: that needs no users
 }
 
 func listsHistory(t *testing.T, d *store.DB) {
@@ -265,7 +324,7 @@ func drawsTrends(t *testing.T, d *store.DB) {
 	observe(t, d, o)
 	observe(t, d, judged(Account, 24, "a", "b", "x")) // day 1
 	observe(t, d, judged(Account, 72, "x"))           // day 3: two are fixed after three days
-	if _, err := d.Leave(t.Context(), []string{Account}, start.Add(96*time.Hour)); err != nil {
+	if _, err := d.Leave(t.Context(), Organization, []string{Account}, start.Add(96*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	spell := func(f store.TrendFilter) string {
@@ -297,6 +356,15 @@ func drawsTrends(t *testing.T, d *store.DB) {
 	}
 	if got := spell(store.TrendFilter{OU: "Root"}); got != want {
 		t.Errorf("of the root:\n%s", got)
+	}
+	moved := judged(other, 96, "c")
+	moved.Account.OU = "Root/Prod"
+	observe(t, d, moved)
+	if got := spell(store.TrendFilter{OU: "Root/Sandbox"}); !strings.Contains(got, "03-04: 1 accounts, 1 failing on 1 of 9") || !strings.Contains(got, "03-05: 0 accounts") {
+		t.Errorf("of the unit where it was:\n%s", got)
+	}
+	if got := spell(store.TrendFilter{OU: "Root/Prod"}); !strings.Contains(got, "03-04: 0 accounts") || !strings.Contains(got, "03-05: 1 accounts, 1 failing on 1 of 9") {
+		t.Errorf("of the unit where it is:\n%s", got)
 	}
 	if got := spell(store.TrendFilter{OU: "Root/Sand"}); strings.Contains(got, "1 accounts") {
 		t.Errorf("a part of a name is another unit:\n%s", got)

@@ -78,11 +78,13 @@ func child(ctx context.Context, url string, task []string) error {
 	case "rotate-die":
 		return errors.Join(errors.New("it did not die"), dieRotating(ctx, ledgerOf(d)))
 	case "hold":
-		if _, err := d.Lock(ctx, task[1], task[2]); err != nil {
+		release, err := d.Lock(ctx, task[1], task[2])
+		if err != nil {
 			return err
 		}
+		defer release() // what nobody holds on to, the garbage collector closes
 		fmt.Println("held")
-		_, err := io.Copy(io.Discard, os.Stdin) // until it is killed
+		_, err = io.Copy(io.Discard, os.Stdin) // until it is killed
 		return err
 	default:
 		return fmt.Errorf("unknown task %q", task)

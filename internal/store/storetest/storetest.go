@@ -59,6 +59,8 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"records an observation once", recordsOnce},
 		{"keeps open what could not be judged", keepsUnseen},
 		{"closes what was open in accounts that leave", accountsLeave},
+		{"leaves alone accounts that another organisation lists, or none", accountsStay},
+		{"counts what is open, also what could not be judged", countsWhatIsOpen},
 		{"lists the history by any filter", listsHistory},
 		{"knows the keys of open verdicts", knowsKeys},
 		{"draws trends", drawsTrends},
