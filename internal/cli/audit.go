@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/collect"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/report"
 	"github.com/keyreeve/keyreeve/internal/rule"
 	"github.com/keyreeve/keyreeve/internal/store"
@@ -50,6 +52,8 @@ type auditPlan struct {
 	org     orgFlags
 	resume  bool
 	confirm string // as --confirm says
+
+	left func(ctx context.Context, o *organization) error // hears which accounts there are; nil: nobody keeps that
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -232,9 +236,19 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 			return nil, err
 		}
 		defer func() { _ = db.Close() }()
-		p.how.Seen = recorder(db, p.opt)
+		var otherRules atomic.Int64
+		defer func() {
+			if n := otherRules.Load(); n > 0 {
+				a.warn("in the history %s as rule-changed: ruleset %s does not ask what was asked before", closedVerdicts(n), p.opt.Ruleset.Name)
+			}
+		}()
+		p.how.Seen = recorder(db, p.opt, &otherRules)
 		if p.confirm == confirmNew {
 			p.how.KnownIn = a.knownKeys(db)
+		}
+		p.left = func(ctx context.Context, o *organization) error {
+			_, err := db.Leave(ctx, o.id, o.there, a.sys.Now())
+			return err
 		}
 	}
 	if p.org.org {
@@ -254,8 +268,15 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 	return result, err
 }
 
-// recorder keeps what is judged of an account in the history.
-func recorder(db *store.DB, opt audit.Options) func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
+func closedVerdicts(n int64) string {
+	if n == 1 {
+		return "1 verdict was closed"
+	}
+	return fmt.Sprintf("%d verdicts were closed", n)
+}
+
+// recorder keeps what is judged of an account in the history, and counts what that closed for other rules.
+func recorder(db *store.DB, opt audit.Options, otherRules *atomic.Int64) func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
 	opt.Exceptions = opt.Exceptions.Fresh() // what the history matches is not what is reported
 	return func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
 		opt := opt
@@ -264,8 +285,14 @@ func recorder(db *store.DB, opt audit.Options) func(ctx context.Context, s *fact
 		if err != nil {
 			return err
 		}
-		if _, err = db.Observe(ctx, o); errors.Is(err, store.ErrOlder) {
+		c, err := db.Observe(ctx, o)
+		if errors.Is(err, store.ErrOlder) {
 			return nil // somebody judged it meanwhile, and knows better
+		}
+		for i := range c.Closed {
+			if c.Closed[i].Why == history.RuleChanged {
+				otherRules.Add(1)
+			}
 		}
 		return err
 	}

@@ -253,6 +253,11 @@ func (a *app) auditOrganization(ctx context.Context, p *auditPlan, bar *progress
 	if err != nil {
 		return nil, err
 	}
+	if p.left != nil {
+		if err := p.left(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	result.Notes = append(o.notes, result.Notes...)
 	if kept != nil {
 		if err := kept.Done(); err != nil {
