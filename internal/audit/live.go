@@ -29,6 +29,10 @@ type LiveOptions struct {
 	Known func(user string, created fact.Time) string
 	// KnownIn gives Known for an account that shows only by being read; it takes the place of Known. nil: Known stands.
 	KnownIn func(ctx context.Context, account string) func(user string, created fact.Time) string
+	// KnownTags gives the tags of a user that were read before; nil where they were not. Watch reads those of users about whom
+	// something fails, or falls due, and that it does not know. They say whose a user is; nothing is judged by them, for
+	// what was read at another time judges nothing. nil: nobody asks for tags.
+	KnownTags func(user string) map[string]string
 	// Seen is given what was read of each account, before it is judged; its error ends the run. nil: nobody asks. Many accounts
 	// are told of from several goroutines.
 	Seen func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"slices"
+
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/rule"
@@ -32,6 +34,10 @@ func Observe(s *fact.Snapshot, opt Options) (*history.Observation, error) {
 		Users: acc.Users, Keys: acc.Keys, ActiveKeys: acc.ActiveKeys, Ages: ages,
 		Terms: Terms(opt.Ruleset),
 		Has:   func(user string) bool { return users[user] != nil },
+		Outside: func(id, user string) bool {
+			i := slices.IndexFunc(opt.Ruleset.Rules, func(r rule.Rule) bool { return r.ID == id })
+			return i >= 0 && users[user] != nil && opt.Ruleset.Rules[i].Scope.Holds(&s.Account, users[user]) == fact.No
+		},
 		Tags: func(user string) map[string]string {
 			if u := users[user]; u != nil && u.TagsRead {
 				return u.Tags

@@ -76,6 +76,30 @@ func TestObserve_tellsHistoryWhatHappenedInTheAccount(t *testing.T) {
 	}
 }
 
+// An account that moves out of the units of a rule has fixed nothing.
+func TestObserve_anAccountThatMovedIsNotFixed(t *testing.T) {
+	made := fact.At(judgedAt.AddDate(0, 0, -200))
+	rs, err := rule.Load("r.yaml", []byte("rules:\n  - id: key-age-90\n    scope: {ous: [Root/Prod]}\n"))
+	must(t, err)
+	observe := func(ou string) *history.Observation {
+		o, err := audit.Observe(&fact.Snapshot{
+			Account: fact.Account{ID: "111122223333", Partition: "aws", OU: ou}, UsersRead: true,
+			Evidence: fact.Evidence{Source: fact.Live, ReadAt: fact.At(judgedAt)},
+			Users:    []fact.User{{Name: "ci", KeysRead: true, Keys: []fact.Key{{ID: "AKIAEXAMPLE", Slot: 1, Active: true, Created: made}}}},
+		}, audit.Options{Ruleset: rs, AsOf: judgedAt})
+		must(t, err)
+		return o
+	}
+	before := history.Compare(nil, time.Time{}, observe("Root/Prod/EU"))
+	if len(before.Opened) != 1 {
+		t.Fatalf("opened %+v", before.Opened)
+	}
+	moved := history.Compare(before.Opened, judgedAt, observe("Root/Sandbox"))
+	if len(moved.Closed) != 1 || moved.Closed[0].Why != history.RuleChanged {
+		t.Errorf("closed %+v, want %s", moved.Closed, history.RuleChanged)
+	}
+}
+
 func TestLive_doesNotReadAgainTheKeysThatAreKnown(t *testing.T) {
 	cloud := stamped(t, 40, 10)
 	r := cloudReader(t, cloud)

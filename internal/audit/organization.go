@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keyreeve/keyreeve/internal/collect"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/history"
@@ -127,12 +129,12 @@ func (o *organization) snapshot(ctx context.Context, m *Member) (s *fact.Snapsho
 			return s, false, nil
 		}
 	}
-	s, err = gather(ctx, m, o.how.LiveOptions, o.first)
+	s, err = gather(ctx, m, o.how.LiveOptions, o.first, nil)
 	return s, err == nil, err
 }
 
-// gather reads an account, and reads again what fails there.
-func gather(ctx context.Context, m *Member, how LiveOptions, first *rule.Judge) (*fact.Snapshot, error) {
+// gather reads an account, and reads again what fails there. then, if not nil, may read more; its error is that of ctx.
+func gather(ctx context.Context, m *Member, how LiveOptions, first *rule.Judge, then func(r Reader, s *fact.Snapshot) error) (*fact.Snapshot, error) {
 	r, done, err := m.Open(ctx)
 	if err != nil {
 		return nil, &memberError{"AssumeRole", err}
@@ -146,6 +148,9 @@ func gather(ctx context.Context, m *Member, how LiveOptions, first *rule.Judge) 
 	if how.confirms() {
 		err = confirm(ctx, r, s, first, how) // its error is that of ctx
 	}
+	if err == nil && then != nil {
+		err = then(r, s)
+	}
 	return s, err
 }
 
@@ -157,7 +162,18 @@ func Watch(ctx context.Context, m *Member, how LiveOptions, opt Options) (*histo
 	if at.AsOf.IsZero() {
 		at.AsOf = how.Now().UTC().Truncate(time.Second)
 	}
-	s, err := gather(ctx, m, how, firstJudge(at))
+	var tags map[string]map[string]string
+	then := func(r Reader, s *fact.Snapshot) error {
+		users, err := told(s, at, how.KnownTags)
+		if err == nil {
+			tags, err = collect.Tags(ctx, r, users, how.Options)
+		}
+		return err
+	}
+	if how.KnownTags == nil {
+		then = nil
+	}
+	s, err := gather(ctx, m, how, firstJudge(at), then)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -167,7 +183,47 @@ func Watch(ctx context.Context, m *Member, how LiveOptions, opt Options) (*histo
 	if opt.AsOf.IsZero() {
 		at.AsOf = how.Now().UTC().Truncate(time.Second)
 	}
-	return Observe(s, at)
+	o, err := Observe(s, at)
+	if err != nil || how.KnownTags == nil {
+		return o, err
+	}
+	own := o.Tags
+	o.Tags = func(user string) map[string]string {
+		for _, t := range []map[string]string{own(user), tags[user]} {
+			if t != nil {
+				return t
+			}
+		}
+		return how.KnownTags(user)
+	}
+	for i := range o.Due {
+		o.Due[i].Tags = o.Tags(o.Due[i].User)
+	}
+	return o, nil
+}
+
+// told are the users about whom somebody may be told, and whose tags nobody knows.
+func told(s *fact.Snapshot, opt Options, known func(user string) map[string]string) ([]string, error) {
+	opt.Exceptions = opt.Exceptions.Fresh()
+	o, err := Observe(s, opt)
+	if err != nil {
+		return nil, err
+	}
+	var users []string
+	add := func(user string) {
+		if user != fact.RootName && !slices.Contains(users, user) && o.Tags(user) == nil && known(user) == nil {
+			users = append(users, user)
+		}
+	}
+	for i := range o.Verdicts {
+		if o.Verdicts[i].Status == finding.Fail {
+			add(o.Verdicts[i].User)
+		}
+	}
+	for i := range o.Due {
+		add(o.Due[i].User)
+	}
+	return users, nil
 }
 
 // memberError is what kept an account from being read at all.

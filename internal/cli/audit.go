@@ -175,17 +175,24 @@ func (a *app) planAudit(ctx context.Context, f *auditFlags, args []string) (*aud
 	return p, nil
 }
 
+func parseEvidence(text string) (fact.Source, error) {
+	switch text {
+	case "report":
+		return fact.Report, nil
+	case "live":
+		return fact.Live, nil
+	default:
+		return "", misuse("use report or live", "unknown evidence %q", text)
+	}
+}
+
 func (p *auditPlan) parseEvidence(f *auditFlags, files bool) error {
 	if files && f.evidence == "live" {
 		return misuse("leave out the files, or --evidence live", "reports on disk are no live evidence")
 	}
-	switch f.evidence {
-	case "report":
-		p.how.Evidence = fact.Report
-	case "live":
-		p.how.Evidence = fact.Live
-	default:
-		return misuse("use report or live", "unknown evidence %q", f.evidence)
+	var err error
+	if p.how.Evidence, err = parseEvidence(f.evidence); err != nil {
+		return err
 	}
 	switch p.confirm = f.confirm; p.confirm {
 	case "flagged":

@@ -40,6 +40,7 @@ type serveFlags struct {
 	role        string
 	ruleset     string
 	exceptions  string
+	evidence    string
 	schedule    string
 	zone        string
 	jitter      string
@@ -89,6 +90,7 @@ func (a *app) serveCommand() *cobra.Command {
 	fs.StringVar(&f.role, "role", roleAll, "what this machine does where --db is PostgreSQL: `ROLE` all, web (HTTP alone), worker (all but HTTP)")
 	fs.StringVar(&f.ruleset, "ruleset", "default", "built-in `NAME` or a file")
 	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`; those of the settings file hold too")
+	fs.StringVar(&f.evidence, "evidence", "report", "`KIND`: report, eight calls for the whole account; live, every user by calls of its own: for rules and accepted risks that name tags")
 	fs.StringVar(&f.schedule, "schedule", "0 6 * * *", "when accounts are read: a `CRON` line of five fields, or @daily, @every 6h")
 	fs.StringVar(&f.zone, "time-zone", "", "`ZONE` of the schedule, such as Europe/Berlin (default UTC)")
 	fs.StringVar(&f.jitter, "jitter", "", "spread the accounts over that `TIME` after the schedule, such as 1h")
@@ -100,6 +102,7 @@ func (a *app) serveCommand() *cobra.Command {
 	fs.StringVar(&f.keepDays, "keep-days", "1095d", "forget days of trends before that `TIME`")
 	fs.IntVar(&f.concurrency, "concurrency", accountsAtOnce, "most `ACCOUNTS` read at once")
 	fs.Float64Var(&f.rate, "rate", 0, "most `CALLS` to AWS a second in one account; 0: no fixed limit, slower when AWS throttles")
+	completeValues(c, "evidence", []string{"report", "live"})
 	completeValues(c, "only", []string{"rotations"})
 	completeValues(c, "role", []string{roleAll, roleWeb, roleWorker})
 	c.AddCommand(a.serveTokenCommand())
@@ -169,8 +172,9 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	tick, err3 := parseFlagDuration("--tick", f.tick)
 	closed, err4 := parseFlagDuration("--keep-closed", f.keepClosed)
 	days, err5 := parseFlagDuration("--keep-days", f.keepDays)
+	evidence, err6 := parseEvidence(f.evidence)
 	limits := selectionFlags{concurrency: f.concurrency, rate: f.rate}
-	if err := errors.Join(err1, err2, err3, err4, err5, limits.limits()); err != nil {
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, limits.limits()); err != nil {
 		return nil, asMisuse(err)
 	}
 	if tick%time.Second != 0 {
@@ -214,7 +218,8 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	senders := &daemon.Senders{Outbox: s.db.Outbox(), Channels: channels.now, Now: a.sys.Now, Random: rand.Float64}
 	work := &daemon.Work{
 		Store: s.db, List: list, Judge: terms.judge, Tell: teller.Tell, Send: senders.Send, Now: a.sys.Now, Log: a.log(), Health: &daemon.Health{},
-		How: audit.LiveOptions{Evidence: fact.Report, Confirm: true, Options: collect.Options{Concurrency: callsInAccount, Now: a.sys.Now}},
+		How:    audit.LiveOptions{Evidence: evidence, Confirm: true, Options: collect.Options{Concurrency: callsInAccount, Now: a.sys.Now}},
+		Owners: terms.owners,
 		Prune: func(ctx context.Context) error {
 			now := a.sys.Now()
 			_, err := s.db.Prune(ctx, store.Before{Closed: now.Add(-closed), Days: now.Add(-days), Notices: now.AddDate(-1, -1, 0)})
@@ -444,6 +449,12 @@ func (t *termsNow) notices(now time.Time) (notice.Routing, notice.Reminders, err
 	defer t.mu.Unlock()
 	err := t.read(now)
 	return t.tells.routing, t.tells.reminders, err
+}
+
+// owners tells whether anybody is told: only then it matters whose a user is.
+func (t *termsNow) owners(now time.Time) (bool, error) {
+	routing, _, err := t.notices(now)
+	return len(routing.Channels) > 0, err
 }
 
 func (t *termsNow) exceptions(now time.Time) ([]finding.Exception, error) {

@@ -88,6 +88,35 @@ func readUser(ctx context.Context, r LiveReader, u *fact.User, account string) r
 	return reading{gaps: g.list}
 }
 
+// Tags reads the tags of these users, one call each. Who is not in the answer is gone, or its tags could not be read; after one
+// denial nobody else is asked. The error is that of ctx.
+func Tags(ctx context.Context, r interface {
+	Tags(ctx context.Context, user string) (map[string]string, error)
+}, users []string, o Options) (map[string]map[string]string, error) {
+	var mu sync.Mutex
+	out, denied := make(map[string]map[string]string, len(users)), false
+	err := each(ctx, o, "tags", len(users), func(i int) {
+		mu.Lock()
+		skip := denied
+		mu.Unlock()
+		if skip {
+			return
+		}
+		tags, err := r.Tags(ctx, users[i])
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case errors.Is(err, fact.ErrDenied):
+			denied = true
+		case err == nil && tags == nil:
+			out[users[i]] = map[string]string{} // read, and none
+		case err == nil:
+			out[users[i]] = tags
+		}
+	})
+	return out, err
+}
+
 // readUses fills in when each key was last used. A key deleted since it was listed is left out.
 func readUses(ctx context.Context, r UserReader, keys []fact.Key, g *gaps) []fact.Key {
 	kept := keys[:0]

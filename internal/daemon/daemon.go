@@ -39,6 +39,8 @@ type Store interface {
 	Observe(ctx context.Context, o *history.Observation) (history.Changes, error)
 	Leave(ctx context.Context, organization string, there []string, at time.Time) ([]history.Changes, error)
 	KnownKeys(ctx context.Context, account string) (func(user string, created fact.Time) string, error)
+	// KnownTags gives the tags of users that were read before, nil for others.
+	KnownTags(ctx context.Context, account string) (func(user string) map[string]string, error)
 	// JudgedAt is when each account was last judged, those that are gone left out.
 	JudgedAt(ctx context.Context) (map[string]time.Time, error)
 }
@@ -50,7 +52,9 @@ type Work struct {
 	List  func(ctx context.Context) (Listing, error)
 	// Judge gives how to judge at an instant: the rules and accepted risks as they are in force then. AsOf is not looked at.
 	Judge func(now time.Time) (audit.Options, error)
-	How   audit.LiveOptions // Known is filled in
+	How   audit.LiveOptions // Known and KnownTags are filled in
+	// Owners tells whether anybody asks whose a user is. nil: nobody does.
+	Owners func(now time.Time) (bool, error)
 
 	// Tell hands what changed and what falls due to the outbox, Send delivers what is in it, Rotate moves rotations on, Prune
 	// forgets what is too old. nil: nobody does.
@@ -73,6 +77,17 @@ func (w *Work) Collect(ctx context.Context, m *audit.Member) error {
 	how := w.How
 	if how.Known, err = w.Store.KnownKeys(ctx, m.Account.ID); err != nil {
 		return err
+	}
+	if w.Owners != nil {
+		asked, err := w.Owners(w.Now())
+		if err != nil {
+			return fmt.Errorf("read whom to tell: %w", err)
+		}
+		if asked {
+			if how.KnownTags, err = w.Store.KnownTags(ctx, m.Account.ID); err != nil {
+				return err
+			}
+		}
 	}
 	opt.AsOf = time.Time{}
 	o, err := audit.Watch(ctx, m, how, opt)

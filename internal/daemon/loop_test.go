@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -203,6 +204,72 @@ func TestLoop_aSteadyDayCostsEightCallsAnAccount(t *testing.T) {
 	if second := len(cloud.Calls()); first != 3*(8+1) || second != 3*8 {
 		t.Errorf("%d calls on the first day, %d on the second; want %d and %d: keys that are known are not read again", first, second, 3*9, 3*8)
 	}
+}
+
+// Whose a user is, is asked once, and only where anybody is told.
+func TestLoop_readsTheTagsOfUsersWhoFailOrWillOnce(t *testing.T) {
+	c := newClock(morning)
+	cloud, members := company(t, 1)
+	for _, u := range []fakeaws.User{
+		{Name: "owned", Created: morning.AddDate(-1, 0, 0), Tags: map[string]string{"owner": "ana"}, Keys: []fakeaws.Key{{Created: morning.AddDate(0, 0, -100)}}},
+		{Name: "soon", Created: morning.AddDate(-1, 0, 0), Tags: map[string]string{"owner": "bob"}, Keys: []fakeaws.Key{{Created: morning.AddDate(0, 0, -20), LastUsed: morning}}},
+		{Name: "idle", Created: morning.AddDate(-1, 0, 0), Tags: map[string]string{"owner": "eve"}},
+	} {
+		if err := cloud.Accounts()[0].AddUser(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, db := work(t, c, cloud, members)
+	judge := w.Judge
+	w.Judge = func(now time.Time) (audit.Options, error) {
+		opt, err := judge(now)
+		opt.DueWithin = 30 * 24 * time.Hour
+		return opt, err
+	}
+	asked := false
+	w.Owners = func(time.Time) (bool, error) { return asked, nil }
+	read := func(when string, least, most int, owned, soon string) {
+		t.Helper()
+		c.move(time.Hour)
+		cloud.ResetCalls()
+		if err := w.Collect(t.Context(), &members[0]); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, call := range cloud.Calls() {
+			if call.Action == "iam:ListUserTags" {
+				n++
+			}
+		}
+		if n < least || n > most {
+			t.Errorf("%s: %d tags were read, want %d to %d", when, n, least, most)
+		}
+		a, _, err := db.AccountOf(t.Context(), members[0].Account.ID)
+		if err != nil || !a.Complete || len(a.Due) == 0 {
+			t.Fatalf("%s: %+v, %v", when, a, err)
+		}
+		open, err := db.History(t.Context(), store.HistoryFilter{Open: true})
+		if err != nil || len(open) == 0 {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, e := range open {
+			got[e.User] = e.Tags["owner"]
+		}
+		for _, d := range a.Due {
+			got[d.User] = d.Tags["owner"]
+		}
+		if want := map[string]string{"ci": "", "owned": owned, "soon": soon}; !maps.Equal(got, want) {
+			t.Errorf("%s: owners %v, want %v", when, got, want)
+		}
+	}
+	read("nobody is told", 0, 0, "", "")
+	asked = true
+	cloud.Inject(fakeaws.Fault{Kind: fakeaws.Deny, Action: "iam:ListUserTags"})
+	read("denied", 1, 3, "", "")
+	cloud.Heal()
+	read("allowed", 3, 3, "ana", "bob")
+	read("known", 0, 0, "ana", "bob")
 }
 
 func TestLoop_startedAgainGoesOnWhereItStood(t *testing.T) {

@@ -11,6 +11,7 @@
 package history
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ const (
 	Fixed       Reason = "fixed"        // it was judged, and no longer fails
 	Excepted    Reason = "excepted"     // it fails, and an accepted risk covers it now
 	UserGone    Reason = "user-gone"    // its user was deleted, or lost its name
-	RuleChanged Reason = "rule-changed" // the rule is gone, or has other terms now
+	RuleChanged Reason = "rule-changed" // the rule is gone, has other terms now, or is not meant for the user any more
 	AccountGone Reason = "account-gone" // its account left the organisation, or was closed
 )
 
@@ -77,6 +78,7 @@ type Observation struct {
 
 	Tags     func(user string) map[string]string // of a user, nil where they were not read; nil: none were
 	Has      func(user string) bool              // whether a user of that name exists; asked only where UsersRead
+	Outside  func(rule, user string) bool        // whether a rule is not meant for a user who exists; nil: none is
 	Terms    map[string]string                   // by the id of each rule of the ruleset: a digest of what it asks
 	Unjudged []string                            // ids of those rules that this evidence could not answer
 	Verdicts []finding.Verdict                   // failing, unknown and excepted ones
@@ -103,7 +105,7 @@ type Changes struct {
 	At      time.Time
 	Opened  []Entry
 	Closed  []Entry  // with ClosedAt, SeenAt and Why
-	Changed []Entry  // still open, with another severity, key id or terms
+	Changed []Entry  // still open, with another severity, key id, terms or tags
 	Unseen  []string // ids of entries that could not be judged this time, and could before
 	Seen    []string // ids of entries that can be judged again
 }
@@ -145,7 +147,7 @@ func Compare(open []Entry, last time.Time, now *Observation) Changes {
 			c.close(e, last, now.At, RuleChanged)
 		case e.User != fact.RootName && !now.Has(e.User):
 			c.close(e, last, now.At, UserGone)
-		case now.Terms[e.Rule] != e.Terms:
+		case now.Terms[e.Rule] != e.Terms, now.Outside != nil && now.Outside(e.Rule, e.User):
 			c.close(e, last, now.At, RuleChanged)
 		default:
 			c.close(e, last, now.At, Fixed)
@@ -176,10 +178,14 @@ func (c *Changes) stillOpen(e Entry, v *finding.Verdict, now *Observation) {
 	if v.Key != nil && v.Key.ID != "" {
 		id = v.Key.ID
 	}
-	if e.Severity == v.Severity && e.KeyID == id && e.Terms == now.Terms[e.Rule] {
+	tags := e.Tags
+	if now.Tags != nil && now.Tags(e.User) != nil {
+		tags = now.Tags(e.User)
+	}
+	if e.Severity == v.Severity && e.KeyID == id && e.Terms == now.Terms[e.Rule] && (tags == nil) == (e.Tags == nil) && maps.Equal(tags, e.Tags) {
 		return
 	}
-	e.Severity, e.KeyID, e.Terms, e.SeenAt = v.Severity, id, now.Terms[e.Rule], time.Time{}
+	e.Severity, e.KeyID, e.Terms, e.Tags, e.SeenAt = v.Severity, id, now.Terms[e.Rule], tags, time.Time{}
 	c.Changed = append(c.Changed, e)
 }
 

@@ -105,7 +105,10 @@ func TestCompare_saysWhyAVerdictCloses(t *testing.T) {
 		"rule gone":                  {func(o *history.Observation) { delete(o.Terms, "key-age-90") }, history.RuleChanged},
 		"rule has other terms":       {func(o *history.Observation) { o.Terms["key-age-90"] = "t2" }, history.RuleChanged},
 		"rule changed and user gone": {func(o *history.Observation) { o.Terms["key-age-90"] = "t2"; o.Has = func(string) bool { return false } }, history.UserGone},
-		"rule gone, users unread":    {func(o *history.Observation) { delete(o.Terms, "key-age-90"); o.UsersRead = false }, history.RuleChanged},
+		"rule means others": {func(o *history.Observation) {
+			o.Outside = func(rule, user string) bool { return rule == "key-age-90" && user == "ci" }
+		}, history.RuleChanged},
+		"rule gone, users unread": {func(o *history.Observation) { delete(o.Terms, "key-age-90"); o.UsersRead = false }, history.RuleChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLife()
@@ -188,6 +191,16 @@ func TestCompare_noticesWhatChangesWhileOpen(t *testing.T) {
 	o.Terms["key-age-90"] = "t2"
 	if c := l.observe(o); len(c.Changed) != 1 || c.Changed[0].Terms != "t2" {
 		t.Errorf("other terms and failing still: %+v", c)
+	}
+	o = seen(3, known)
+	o.At, o.Terms["key-age-90"] = o.At.Add(time.Hour), "t2"
+	o.Tags = func(user string) map[string]string { return map[string]string{"owner": user} }
+	if c := l.observe(o); len(c.Changed) != 1 || c.Changed[0].Tags["owner"] != "ci" {
+		t.Errorf("tags that were read: %+v", c)
+	}
+	o.At, o.Tags = o.At.Add(time.Hour), func(string) map[string]string { return nil }
+	if c := l.observe(o); !c.Empty() {
+		t.Errorf("tags that were not read forget those that were: %+v", c)
 	}
 	known.Severity = finding.Critical
 	if c := l.observe(&history.Observation{Account: acc, At: at(4), UsersRead: true, Has: o.Has, Terms: o.Terms, Verdicts: []finding.Verdict{known}}); len(c.Changed) != 1 || c.Changed[0].Severity != finding.Critical {

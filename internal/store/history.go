@@ -86,8 +86,12 @@ func writeChanges(ctx context.Context, tx *sql.Tx, c *history.Changes, last time
 	}
 	for i := range c.Changed {
 		e := &c.Changed[i]
-		_, err := tx.ExecContext(ctx, `UPDATE verdicts SET severity = $1, key_id = $2, terms = $3 WHERE id = $4 AND closed_at IS NULL`,
-			string(e.Severity), e.KeyID, e.Terms, e.ID)
+		tags, err := tagsText(e.Tags)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE verdicts SET severity = $1, key_id = $2, terms = $3, tags = $4 WHERE id = $5 AND closed_at IS NULL`,
+			string(e.Severity), clean(e.KeyID), e.Terms, tags, e.ID)
 		if err != nil {
 			return err
 		}

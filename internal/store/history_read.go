@@ -236,6 +236,41 @@ func readGaps(account, text string) ([]fact.Gap, error) {
 	return out, nil
 }
 
+// KnownTags are the tags of users of the account about whom something is open, or falls due, as they were last read.
+func (d *DB) KnownTags(ctx context.Context, account string) (func(user string) map[string]string, error) {
+	known := map[string]map[string]string{}
+	err := d.read(ctx, func(tx *sql.Tx) error {
+		accounts, err := accountRows(ctx, tx, selectAccounts+`WHERE id = $1`, account)
+		if err != nil {
+			return err
+		}
+		for i := range accounts {
+			for _, due := range accounts[i].Due {
+				if due.Tags != nil {
+					known[due.User] = due.Tags
+				}
+			}
+		}
+		rows, err := tx.QueryContext(ctx, `SELECT user_name, tags FROM verdicts WHERE account = $1 AND closed_at IS NULL AND tags IS NOT NULL`, account)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // Err tells
+		for rows.Next() {
+			var user string
+			var text sql.NullString
+			if err := rows.Scan(&user, &text); err != nil {
+				return err
+			}
+			if known[user], err = readTags(text); err != nil {
+				return fmt.Errorf("tags of user %q: %w", user, err)
+			}
+		}
+		return rows.Err()
+	})
+	return func(user string) map[string]string { return known[user] }, err
+}
+
 // KnownKeys are the ids of the keys of open verdicts of the account, by user and the second of their creation.
 func (d *DB) KnownKeys(ctx context.Context, account string) (func(user string, created fact.Time) string, error) {
 	type key struct {

@@ -316,6 +316,33 @@ func knowsKeys(t *testing.T, d *store.DB) {
 	}
 }
 
+func knowsTags(t *testing.T, d *store.DB) {
+	o := judged(Account, 0, "ci", "ops")
+	o.Due = []history.Due{
+		{ID: "soon", User: "new", Rule: "key-age-90", At: start.AddDate(0, 0, 9), Tags: map[string]string{"team": "sea"}},
+		{ID: "later", User: "ops", Rule: "key-age-90", At: start.AddDate(0, 0, 9)},
+	}
+	observe(t, d, o)
+	o = judged(Account, 1, "ci", "ops")
+	o.Tags = func(user string) map[string]string {
+		return map[string]map[string]string{"ci": {"owner": "ana"}, "ops": {}}[user]
+	}
+	c := observe(t, d, o)
+	known, err := d.KnownTags(t.Context(), Account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]map[string]string{"ci": {"owner": "ana"}, "ops": {}, "new": {"team": "sea"}, "nobody": nil}
+	for user, tags := range want {
+		if got := known(user); (got == nil) != (tags == nil) || !cmp.Equal(got, tags, cmpopts.EquateEmpty()) {
+			t.Errorf("tags of %s: %#v, want %#v", user, got, tags)
+		}
+	}
+	if len(c.Changed) != 2 || len(observe(t, d, judged(Account, 2, "ci", "ops")).Changed) != 0 {
+		t.Errorf("changed %+v", c.Changed)
+	}
+}
+
 func drawsTrends(t *testing.T, d *store.DB) {
 	const other = "444455556666"
 	observe(t, d, judged(Account, 0, "a", "b"))

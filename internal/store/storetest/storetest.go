@@ -63,6 +63,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"counts what is open, also what could not be judged", countsWhatIsOpen},
 		{"lists the history by any filter", listsHistory},
 		{"knows the keys of open verdicts", knowsKeys},
+		{"knows the tags that were read", knowsTags},
 		{"draws trends", drawsTrends},
 		{"forgets what is too old", prunes},
 		{"lets many observe at once", manyObservers},
