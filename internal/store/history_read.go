@@ -337,12 +337,18 @@ func (d *DB) Trend(ctx context.Context, f TrendFilter) ([]history.Point, error) 
 	return points, nil
 }
 
+// Of what stands in the unit $2 on its day, or now, or below it; of all where that is empty.
+const (
+	dayInUnit = `($2 = '' OR v.ou = $2 OR substr(v.ou, 1, length($2) + 1) = $2 || '/')`
+	nowInUnit = `($2 = '' OR a.ou = $2 OR substr(a.ou, 1, length($2) + 1) = $2 || '/')`
+)
+
 // addDays adds the accounts as they stood at the end of each day, each in the unit where it was then.
 func addDays(ctx context.Context, tx *sql.Tx, f *TrendFilter, points []history.Point) error {
 	first, last := points[0].Day, points[len(points)-1].Day
 	rows, err := tx.QueryContext(ctx, `
 		SELECT v.account, v.day, v.complete, v.users, v.keys, v.active_keys, v.ages, v.failing, v.failing_keys,
-			coalesce(substr(a.gone_at, 1, 10), ''), CASE WHEN `+inUnit("v.ou")+` THEN 1 ELSE 0 END
+			coalesce(substr(a.gone_at, 1, 10), ''), CASE WHEN `+dayInUnit+` THEN 1 ELSE 0 END
 		FROM days v JOIN accounts a ON a.id = v.account
 		WHERE ($1 = '' OR a.id = $1) AND v.day > $3 AND v.day <= $4 ORDER BY v.account, v.day`,
 		f.Account, strings.TrimRight(f.OU, "/"), first.AddDate(0, 0, -staleAfter).Format(time.DateOnly), last.Format(time.DateOnly))
@@ -417,17 +423,12 @@ func (s *dayRow) addTo(p *history.Point) {
 	}
 }
 
-// inUnit is true of a column that holds the unit $2, or one below it; of all where that is empty.
-func inUnit(column string) string {
-	return `($2 = '' OR ` + column + ` = $2 OR substr(` + column + `, 1, length($2) + 1) = $2 || '/')`
-}
-
 // addMoves adds what opened and closed on each day, in the unit where its account is now.
 func addMoves(ctx context.Context, tx *sql.Tx, f *TrendFilter, points []history.Point) error {
 	first, end := points[0].Day, points[len(points)-1].Day.AddDate(0, 0, 1)
 	rows, err := tx.QueryContext(ctx, `
 		SELECT v.opened_at, coalesce(v.closed_at, ''), coalesce(v.why, '') FROM verdicts v JOIN accounts a ON a.id = v.account
-		WHERE ($1 = '' OR a.id = $1) AND `+inUnit("a.ou")+` AND ((v.opened_at >= $3 AND v.opened_at < $4) OR (v.closed_at >= $3 AND v.closed_at < $4)) ORDER BY v.opened_at, v.id`,
+		WHERE ($1 = '' OR a.id = $1) AND `+nowInUnit+` AND ((v.opened_at >= $3 AND v.opened_at < $4) OR (v.closed_at >= $3 AND v.closed_at < $4)) ORDER BY v.opened_at, v.id`,
 		f.Account, strings.TrimRight(f.OU, "/"), journal.Stamp(first), journal.Stamp(end))
 	if err != nil {
 		return err
