@@ -16,7 +16,7 @@ func TestCrash_noticesAChangeThatIsMadeTwice(t *testing.T) {
 	c := newCrashes(t)
 	bare := &scene{expectation: expectation{users: described(t, crashUsers(time.Now().UTC().Truncate(time.Second)))}}
 	s := c.applyOf(bare, "apply", 0, keysTo(map[string]journal.Action{"GO": journal.Deactivate}))
-	w, err := newWorld(s, goodDay, c.dir)
+	w, err := newWorld(s, goodDay, c.dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

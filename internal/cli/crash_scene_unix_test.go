@@ -75,7 +75,7 @@ func (s *scene) before() *scene {
 
 // described is the users as the fake describes them, with all that it fills in.
 func described(t *testing.T, users []fakeaws.User) []fakeaws.User {
-	w, err := newWorld(&scene{expectation: expectation{users: users}}, goodDay, t.TempDir())
+	w, err := newWorld(&scene{expectation: expectation{users: users}}, goodDay, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func (c *crashes) applyOf(s *scene, name string, ahead time.Duration, wanted map
 	out := *s.before()
 	out.name, out.ahead, out.wanted = name, ahead, wanted
 	out.args = []string{"apply", "plan.json", "--yes", "--max-steps", "25"}
-	w, err := newWorld(&out, goodDay, c.dir)
+	w, err := newWorld(&out, goodDay, c.dir, c.on)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func (c *crashes) stage() []*staged {
 // rehearse runs a scene's command without a kill, and gives the world as it left it.
 func (c *crashes) rehearse(s *scene, cond condition) (*staged, *world) {
 	c.t.Helper()
-	w, err := newWorld(s, cond, c.dir)
+	w, err := newWorld(s, cond, c.dir, c.on)
 	if err != nil {
 		c.t.Fatal(err)
 	}

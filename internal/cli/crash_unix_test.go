@@ -50,20 +50,8 @@ func (a *attempt) String() string {
 // it takes effect, after that, and after its answer. Then it is started again until it ends by itself. After each
 // end of a process the journal must fit the account, and at the last everything has been done, each thing once.
 func TestCrash_everyStepIsAsBeforeOrAsPlannedHappensOnceAndTheJournalSaysWhich(t *testing.T) {
-	least, seed := fewestKills, uint64(1)
-	for name, into := range map[string]func(n int){
-		crashVar: func(n int) { least = n }, crashSeed: func(n int) { seed = uint64(n) },
-	} {
-		if text := os.Getenv(name); text != "" {
-			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 {
-				t.Fatalf("%s=%q is no number from 1 on", name, text)
-			}
-			into(n)
-		}
-	}
+	least, seed, whole := crashSize(t, fewestKills)
 	c := newCrashes(t)
-	whole := least > fewestKills
 	list := crashAttempts(c.stage(), whole, seed)
 	for range 3 { // a process may be over before the kill at its last answer reaches it
 		c.attempts(list)
@@ -81,6 +69,24 @@ func TestCrash_everyStepIsAsBeforeOrAsPlannedHappensOnceAndTheJournalSaysWhich(t
 	if c.kills < least || len(c.hit) < len(c.planned) {
 		t.Errorf("%d kills of %d, %d points of %d", c.kills, least, len(c.hit), len(c.planned))
 	}
+}
+
+// crashSize is how many kills there are to be, by which seed, and whether every point is hit, as the environment says.
+func crashSize(t *testing.T, fewest int) (least int, seed uint64, whole bool) {
+	t.Helper()
+	least, seed = fewest, 1
+	for name, into := range map[string]func(n int){
+		crashVar: func(n int) { least, whole = max(n, fewest), n > fewest }, crashSeed: func(n int) { seed = uint64(n) },
+	} {
+		if text := os.Getenv(name); text != "" {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 {
+				t.Fatalf("%s=%q is no number from 1 on", name, text)
+			}
+			into(n)
+		}
+	}
+	return least, seed, whole
 }
 
 // crashAttempts has every point, or else every point of one apply and one undo on a good day, before and after each
@@ -107,6 +113,7 @@ func (s *staged) same(k kill) bool {
 type crashes struct {
 	t   *testing.T
 	dir string
+	on  *journals
 	all []*staged
 
 	mu           sync.Mutex
@@ -151,7 +158,7 @@ func (c *crashes) atAnyTime(n int, random *rand.Rand) {
 }
 
 func (c *crashes) attempt(a *attempt) {
-	w, err := newWorld(a.scene, a.condition, c.dir)
+	w, err := newWorld(a.scene, a.condition, c.dir, c.on)
 	if err != nil {
 		c.t.Error(err)
 		return

@@ -76,16 +76,18 @@ type world struct {
 	condition condition
 	double    bool // AWS gets each change twice: what must never happen, to see that it is noticed
 	dir       string
+	on        *journals
+	url       string // of the journal on the server; empty: it is files
 	cloud     *fakeaws.Cloud
 	account   *fakeaws.Account
 }
 
-func newWorld(s *scene, c condition, under string) (*world, error) {
+func newWorld(s *scene, c condition, under string, on *journals) (*world, error) {
 	dir, err := os.MkdirTemp(under, "world")
 	if err != nil {
 		return nil, err
 	}
-	w := &world{scene: s, condition: c, dir: dir, cloud: fakeaws.New(time.Now().Add(s.ahead))}
+	w := &world{scene: s, condition: c, dir: dir, on: on, cloud: fakeaws.New(time.Now().Add(s.ahead))}
 	w.account = w.cloud.AddAccount(fact.Account{ID: crashAccount})
 	for _, u := range s.users {
 		if err := w.account.AddUser(u); err != nil {
@@ -95,13 +97,23 @@ func newWorld(s *scene, c condition, under string) (*world, error) {
 	if c == staleLists {
 		w.cloud.Set(fakeaws.Switches{StaleReads: 2})
 	}
-	if err := writeJournal(w.state(), s.journal); err != nil {
+	if on != nil {
+		w.url, err = on.holding(s.journal)
+	} else {
+		err = writeJournal(w.state(), s.journal)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return w, errors.Join(os.WriteFile(filepath.Join(dir, "plan.json"), s.plan, 0o600), w.setClock(s.ahead))
 }
 
-func (w *world) close() { _ = os.RemoveAll(w.dir) }
+func (w *world) close() {
+	_ = os.RemoveAll(w.dir)
+	if w.on != nil {
+		w.on.drop(w.url)
+	}
+}
 
 func (w *world) state() string { return filepath.Join(w.dir, "state") }
 
@@ -152,7 +164,7 @@ func (w *world) run(k kill, args ...string) (*ended, error) {
 			"HOME=" + w.dir, "XDG_STATE_HOME=" + w.state(), "AWS_ENDPOINT_URL=http://" + listener.Addr().String(),
 			"AWS_ACCESS_KEY_ID=" + w.account.Credential(), "AWS_SECRET_ACCESS_KEY=any", "AWS_REGION=us-east-1",
 			"AWS_MAX_ATTEMPTS=1", // an answer that is lost stays lost, and nobody pauses
-			clockFile + "=clock", noWait + "=1", pointFile + "=points", fmt.Sprintf("%s=%d", killAt, k.write),
+			testDB + "=" + w.url, clockFile + "=clock", noWait + "=1", pointFile + "=points", fmt.Sprintf("%s=%d", killAt, k.write),
 		},
 	}
 	begun := time.Now()
@@ -170,6 +182,11 @@ func (w *world) run(k kill, args ...string) (*ended, error) {
 	// AWS goes on with what it has, also when nobody waits for the answer.
 	if err := server.Shutdown(context.Background()); err != nil {
 		return nil, err
+	}
+	if w.on != nil {
+		if err := w.on.alone(w.url); err != nil {
+			return nil, err
+		}
 	}
 	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return &ended{
@@ -250,7 +267,16 @@ func (w *world) look() (*evidence, error) {
 		}
 	}
 	var err error
-	e.runs, e.entries, err = readJournal(w.state())
+	if w.url == "" {
+		e.runs, e.entries, err = readJournal(w.state())
+		return e, err
+	}
+	db, err := store.Open(context.Background(), w.url, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }()
+	e.runs, e.entries, err = runsAndEntries(db)
 	return e, err
 }
 
@@ -296,6 +322,11 @@ func readJournal(state string) (runs []journal.Run, entries []journal.Entry, err
 		return nil, nil, err
 	}
 	defer func() { _ = db.Close() }()
+	return runsAndEntries(db)
+}
+
+func runsAndEntries(db *store.DB) (runs []journal.Run, entries []journal.Entry, err error) {
+	ctx := context.Background()
 	if runs, err = db.Runs(ctx, store.RunFilter{}); err != nil {
 		return nil, nil, err
 	}

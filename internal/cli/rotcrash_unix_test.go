@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -57,17 +55,10 @@ func (s *rotScene) String() string { return s.name + ", " + string(s.condition) 
 // after each end of a process the user has working keys that the targets hold, whole; what is deleted nobody needs; each edge
 // is taken once.
 func TestCrash_rotationEndsWholeWhateverMomentItIsKilledAt(t *testing.T) {
-	c := &rotCrashes{t: t, dir: t.TempDir(), least: fewestRotKills, seed: 1, places: map[string]*place{}, states: map[rotate.State]int{}}
-	for name, into := range map[string]func(n int){
-		crashVar: func(n int) { c.least, c.whole = max(n/2, manyRotKills), true }, crashSeed: func(n int) { c.seed = uint64(n) },
-	} {
-		if text := os.Getenv(name); text != "" {
-			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 {
-				t.Fatalf("%s=%q is no number from 1 on", name, text)
-			}
-			into(n)
-		}
+	least, seed, whole := crashSize(t, fewestRotKills)
+	c := newRotCrashes(t, least, seed)
+	if c.whole = whole; whole {
+		c.least = max(least/2, manyRotKills)
 	}
 	scenes := rotScenes()
 	c.each(scenes, true)
@@ -97,6 +88,7 @@ type place struct {
 type rotCrashes struct {
 	t     *testing.T
 	dir   string
+	on    *journals
 	least int
 	whole bool // every point, not a few
 	seed  uint64
@@ -106,6 +98,10 @@ type rotCrashes struct {
 	states                   map[rotate.State]int // in which a rotation was when its process was killed
 	kills, random, rotations int
 	wrong                    int
+}
+
+func newRotCrashes(t *testing.T, least int, seed uint64) *rotCrashes {
+	return &rotCrashes{t: t, dir: t.TempDir(), least: least, seed: seed, places: map[string]*place{}, states: map[rotate.State]int{}}
 }
 
 // each has every scene played once, some at once.
@@ -139,12 +135,12 @@ func (c *rotCrashes) enough(s *rotScene) bool {
 
 // play plays a scene to its end; without a kill, if it is a rehearsal.
 func (c *rotCrashes) play(s *rotScene, rehearse bool) {
-	w, err := newRotWorld(s, c.dir)
+	w, err := newRotWorld(s, c.dir, c.on)
 	if err != nil {
 		c.t.Error(err)
 		return
 	}
-	defer func() { _ = os.RemoveAll(w.dir) }()
+	defer w.close()
 	c.mu.Lock()
 	c.rotations++
 	draw := rand.New(rand.NewPCG(c.seed, uint64(c.rotations)))

@@ -74,6 +74,8 @@ const rotSettings = `rotation:
 type rotWorld struct {
 	*rotScene
 	dir     string
+	on      *journals
+	url     string // of the ledger on the server; empty: it is files
 	cloud   *fakeaws.Cloud
 	account *fakeaws.Account
 	now     time.Time // of everybody; moved on between processes
@@ -86,13 +88,13 @@ type rotWorld struct {
 	rotEvidence
 }
 
-func newRotWorld(s *rotScene, under string) (*rotWorld, error) {
+func newRotWorld(s *rotScene, under string, on *journals) (*rotWorld, error) {
 	dir, err := os.MkdirTemp(under, "rotation")
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now().UTC().Truncate(time.Second)
-	w := &rotWorld{rotScene: s, dir: dir, cloud: fakeaws.New(now), now: now, hour: now, lost: map[string]bool{}, rotEvidence: newEvidence()}
+	w := &rotWorld{rotScene: s, dir: dir, on: on, cloud: fakeaws.New(now), now: now, hour: now, lost: map[string]bool{}, rotEvidence: newEvidence()}
 	w.account = w.cloud.AddAccount(fact.Account{ID: crashAccount})
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	for _, u := range []fakeaws.User{
@@ -102,6 +104,11 @@ func newRotWorld(s *rotScene, under string) (*rotWorld, error) {
 		{Name: "eve", ID: "AIDAROTCRASHEVE00000", Created: ago(400 * 24 * time.Hour), Keys: []fakeaws.Key{{ID: rotAside, Created: ago(24 * time.Hour)}}},
 	} {
 		if err := w.account.AddUser(u); err != nil {
+			return nil, err
+		}
+	}
+	if on != nil {
+		if w.url, err = on.holding(nil); err != nil {
 			return nil, err
 		}
 	}
@@ -125,6 +132,13 @@ func newRotWorld(s *rotScene, under string) (*rotWorld, error) {
 func credentialsOf(p fact.Pair) string {
 	return "# kept by hand\n[default]\nregion = eu-west-1\n\n[robot]\naws_access_key_id = " + p.KeyID +
 		"\naws_secret_access_key = " + p.Secret.Reveal() + "\n# the end\n"
+}
+
+func (w *rotWorld) close() {
+	_ = os.RemoveAll(w.dir)
+	if w.on != nil {
+		w.on.drop(w.url)
+	}
 }
 
 func (w *rotWorld) state() string { return filepath.Join(w.dir, "state") }
@@ -266,7 +280,7 @@ func (w *rotWorld) run(k kill, args ...string) (*ended, error) {
 		Env: []string{
 			"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "XDG_STATE_HOME=" + w.state(), "AWS_ENDPOINT_URL=http://" + listener.Addr().String(),
 			"AWS_ACCESS_KEY_ID=" + w.account.Credential(), "AWS_SECRET_ACCESS_KEY=any", "AWS_REGION=us-east-1", "AWS_MAX_ATTEMPTS=1",
-			clockFile + "=clock", noWait + "=1", pointFile + "=" + points, fmt.Sprintf("%s=%d", killAt, k.write),
+			testDB + "=" + w.url, clockFile + "=clock", noWait + "=1", pointFile + "=" + points, fmt.Sprintf("%s=%d", killAt, k.write),
 		},
 	}
 	begun := time.Now()
@@ -284,6 +298,11 @@ func (w *rotWorld) run(k kill, args ...string) (*ended, error) {
 	// AWS goes on with what it has, also when nobody waits for the answer.
 	if err := server.Shutdown(context.Background()); err != nil {
 		return nil, err
+	}
+	if w.on != nil {
+		if err := w.on.alone(w.url); err != nil {
+			return nil, err
+		}
 	}
 	w.now = w.now.Add(took + time.Millisecond)
 	lines, err := os.ReadFile(points)
@@ -357,6 +376,14 @@ type record struct {
 }
 
 func (w *rotWorld) read() (*record, error) {
+	if w.url != "" {
+		db, err := store.Open(context.Background(), w.url, store.Options{})
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = db.Close() }()
+		return recordIn(db)
+	}
 	files, err := journalFiles(w.state())
 	if err != nil || len(files) == 0 {
 		return &record{}, err
@@ -369,12 +396,16 @@ func (w *rotWorld) read() (*record, error) {
 	if err := writeJournal(dir, files); err != nil {
 		return nil, err
 	}
-	ctx := context.Background()
-	db, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, "keyreeve", "keyreeve.db"), store.Options{})
+	db, err := store.Open(context.Background(), "sqlite:"+filepath.Join(dir, "keyreeve", "keyreeve.db"), store.Options{})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = db.Close() }()
+	return recordIn(db)
+}
+
+func recordIn(db *store.DB) (*record, error) {
+	ctx := context.Background()
 	entries, err := db.Entries(ctx)
 	if err == nil {
 		err = journal.Verify(entries)
