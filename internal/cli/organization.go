@@ -91,16 +91,20 @@ type organization struct {
 	open    awsiam.MemberSettings
 	chosen  []fact.Member // that are to be read
 	there   []string      // ids of all accounts that can be read, also of those that are not to be
+	absent  []string      // what --accounts and --ou ask for and the organisation does not have
 	notes   []string      // of accounts that are left out
 }
 
-// openOrganization reads which accounts there are, chooses among them, and opens the way into them. rs tells what the rules ask
-// of them.
+// openOrganization reads which accounts there are, chooses among them, and opens the way into them. To ask for what is not there is
+// misuse. rs tells what the rules ask of them.
 func (a *app) openOrganization(ctx context.Context, f *orgFlags, set awsiam.Settings, rs *rule.Ruleset) (*organization, error) {
 	set.Concurrency, set.AssumeRate = min(set.Concurrency, callsInAccount), f.assumeRate
 	o, err := a.readOrganization(ctx, f, set, rs)
 	if err != nil {
 		return nil, err
+	}
+	if len(o.absent) > 0 {
+		return nil, misuse("keyreeve org accounts tells which accounts there are, and where", "%s", strings.Join(o.absent, "\n"))
 	}
 	if o.members, err = awsiam.OpenMembers(ctx, set); err != nil {
 		return nil, err
@@ -141,19 +145,20 @@ func (o *organization) close() { o.members.Close() }
 
 // choose keeps the accounts that the flags mean and that can be read.
 func (o *organization) choose(org *fact.Organization, f *orgFlags) error {
-	var errs []error
-	for _, id := range append(slices.Clone(f.accounts), f.exclude...) {
+	for _, id := range f.accounts {
 		if _, ok := org.Member(id); !ok {
-			errs = append(errs, misuse("keyreeve org accounts lists them", "account %s is not in organisation %s", id, org.ID))
+			o.absent = append(o.absent, fmt.Sprintf("account %s is not in organisation %s", id, org.ID))
 		}
 	}
 	for _, ou := range f.units {
 		if _, ok := org.Unit(ou); !ok {
-			errs = append(errs, misuse("keyreeve org accounts tells where each account stands", "organisation %s has no unit %q", org.ID, ou))
+			o.absent = append(o.absent, fmt.Sprintf("organisation %s has no unit %q", org.ID, ou))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return asMisuse(err)
+	for _, id := range f.exclude {
+		if _, ok := org.Member(id); !ok { // it left, or is mistyped
+			o.notes = append(o.notes, fmt.Sprintf("account %s, which --exclude-accounts names, is not in organisation %s", id, org.ID))
+		}
 	}
 	var closed []string
 	for _, m := range org.Members {
@@ -173,7 +178,8 @@ func (o *organization) choose(org *fact.Organization, f *orgFlags) error {
 		o.notes = append(o.notes, fmt.Sprintf("%s left out, for nobody can read them: %s", countAccounts(n), firstFew(closed)))
 	}
 	if len(o.chosen) == 0 {
-		return misuse("keyreeve org accounts lists them", "no account of organisation %s is left to read", org.ID)
+		why := append(slices.Clone(o.absent), fmt.Sprintf("no account of organisation %s is left to read", org.ID))
+		return misuse("keyreeve org accounts lists them", "%s", strings.Join(why, "\n"))
 	}
 	return nil
 }

@@ -498,7 +498,7 @@ func (a *app) lister(ctx context.Context, f *serveFlags, terms *termsNow) (func(
 			return daemon.Listing{}, err
 		}
 		o.members = members
-		return daemon.Listing{Members: o.audited(), Organization: o.id, There: o.there, Notes: o.notes}, nil
+		return daemon.Listing{Members: o.audited(), Organization: o.id, There: o.there, Notes: slices.Concat(o.absent, o.notes)}, nil
 	}, members.Close, nil
 }
 

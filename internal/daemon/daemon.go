@@ -124,7 +124,7 @@ func (w *Work) Accounts(ctx context.Context) (Listing, error) {
 		return Listing{}, fmt.Errorf("list the accounts: %w", err)
 	}
 	for _, n := range l.Notes {
-		w.Log.Info("accounts", "note", n)
+		w.Log.Warn("accounts", "note", n)
 	}
 	if l.There == nil {
 		return l, nil
