@@ -20,6 +20,7 @@ import (
 // Member is one account of an organisation, and the way into it.
 type Member struct {
 	Account fact.Account // ID is required; the rest as the organisation tells it
+	Gaps    []fact.Gap   // what the organisation would not tell of it
 	// Open gives a Reader of the account, and what lets it go. Its error is a gap of this account.
 	Open func(ctx context.Context) (r Reader, done func(), err error)
 }
@@ -104,6 +105,7 @@ func (o *organization) member(ctx context.Context, m *Member) error {
 	if fresh && err == nil && o.how.Spool != nil {
 		kept = o.how.Spool.Save(s) == nil
 	}
+	s.Gaps = append(s.Gaps, m.Gaps...)
 	if o.how.Seen != nil {
 		if err := o.how.Seen(ctx, s, o.book.opt.AsOf); err != nil {
 			return err
@@ -180,6 +182,7 @@ func Watch(ctx context.Context, m *Member, how LiveOptions, opt Options) (*histo
 	if err != nil {
 		s = unreadable(m.Account, how.Evidence, err)
 	}
+	s.Gaps = append(s.Gaps, m.Gaps...)
 	if opt.AsOf.IsZero() {
 		at.AsOf = how.Now().UTC().Truncate(time.Second)
 	}

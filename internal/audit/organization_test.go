@@ -153,6 +153,22 @@ func TestOrganization_anAccountThatCannotBeReadIsAGapAndUnknown(t *testing.T) {
 	}
 }
 
+func TestOrganization_whatTheOrganisationWouldNotTellIsAGapOfTheAccount(t *testing.T) {
+	cloud := company(t, 2)
+	ms := members(t, cloud)
+	ms[1].Gaps = []fact.Gap{{Account: ms[1].Account.ID, Reading: "ListTagsForResource", Why: "access denied"}}
+	a, err := audit.Organization(t.Context(), ms, organized(cloud), options(t))
+	must(t, err)
+	if a.Complete || len(a.Accounts[0].Gaps) != 0 || !cmp.Equal(a.Accounts[1].Gaps, ms[1].Gaps) {
+		t.Errorf("complete %v, gaps %+v and %+v", a.Complete, a.Accounts[0].Gaps, a.Accounts[1].Gaps)
+	}
+	o, err := audit.Watch(t.Context(), &ms[1], liveOptions(cloud, fact.Report, true), options(t))
+	must(t, err)
+	if o.Complete || !cmp.Equal(o.Gaps, ms[1].Gaps) {
+		t.Errorf("watched alone: complete %v, gaps %+v", o.Complete, o.Gaps)
+	}
+}
+
 // memory is a Spool in memory.
 type memory struct {
 	sync.Mutex

@@ -383,12 +383,13 @@ func (a *app) tellPeople(result *finding.Audit, p *auditPlan) {
 // accounts that let nobody in.
 func (a *app) tellGaps(result *finding.Audit) {
 	count := map[string]int{}
-	denied, shut := false, false
+	denied, shut, untold := false, false, false
 	for _, acc := range result.Accounts {
 		for _, g := range acc.Gaps {
 			count[g.Reading]++
 			shut = shut || g.Reading == "AssumeRole"
-			denied = denied || g.Denied && g.Reading != "AssumeRole"
+			untold = untold || g.Denied && g.Reading == accountTags
+			denied = denied || g.Denied && g.Reading != "AssumeRole" && g.Reading != accountTags
 		}
 	}
 	for _, acc := range result.Accounts {
@@ -405,6 +406,9 @@ func (a *app) tellGaps(result *finding.Audit) {
 	}
 	if denied {
 		a.say("hint: keyreeve iam-policy --for audit prints the policy that an audit needs")
+	}
+	if untold {
+		a.say("hint: keyreeve iam-policy --for org prints the policy that reading the organisation needs")
 	}
 	if shut {
 		a.say("hint: keyreeve org setup prints what makes the role in each account; --org-role and --external-id say which it is")

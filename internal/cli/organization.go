@@ -89,10 +89,16 @@ type organization struct {
 	id      string
 	members *awsiam.Members
 	open    awsiam.MemberSettings
-	chosen  []fact.Member // that are to be read
-	there   []string      // ids of all accounts that can be read, also of those that are not to be
-	absent  []string      // what --accounts and --ou ask for and the organisation does not have
-	notes   []string      // of accounts that are left out
+	chosen  []member // that are to be read
+	there   []string // ids of all accounts that can be read, also of those that are not to be
+	absent  []string // what --accounts and --ou ask for and the organisation does not have
+	notes   []string // of accounts that are left out
+}
+
+// member is one account of it.
+type member struct {
+	fact.Member
+	gaps []fact.Gap // what the organisation would not tell of it
 }
 
 // openOrganization reads which accounts there are, chooses among them, and opens the way into them. To ask for what is not there is
@@ -171,7 +177,7 @@ func (o *organization) choose(org *fact.Organization, f *orgFlags) error {
 		case !m.State.Readable():
 			closed = append(closed, fmt.Sprintf("%s (%s)", m.ID, strings.ToLower(strings.ReplaceAll(string(m.State), "_", " "))))
 		default:
-			o.chosen = append(o.chosen, m)
+			o.chosen = append(o.chosen, member{Member: m})
 		}
 	}
 	if n := len(closed); n > 0 {
@@ -199,18 +205,21 @@ func firstFew(list []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
 }
 
-// readTags reads the tags of the chosen accounts, one call each.
+// accountTags is what is asked of the organisation to read the tags of an account.
+const accountTags = "ListTagsForResource"
+
+// readTags reads the tags of the chosen accounts, one call each; those that cannot be read are gaps. The error is that of ctx.
 func (o *organization) readTags(ctx context.Context, r *awsiam.Organization, atOnce int) error {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for i := range o.chosen {
 		g.Go(func() error {
-			tags, err := r.AccountTags(ctx, o.chosen[i].ID)
-			if tags == nil {
-				tags = map[string]string{} // read, and none
+			m := &o.chosen[i]
+			var err error
+			if m.Tags, err = r.AccountTags(ctx, m.ID); err != nil {
+				m.gaps = []fact.Gap{{Account: m.ID, Reading: accountTags, Why: err.Error(), Denied: errors.Is(err, fact.ErrDenied)}}
 			}
-			o.chosen[i].Tags = tags
-			return err
+			return ctx.Err()
 		})
 	}
 	return g.Wait()
@@ -220,7 +229,7 @@ func (o *organization) readTags(ctx context.Context, r *awsiam.Organization, atO
 func (o *organization) audited() []audit.Member {
 	out := make([]audit.Member, len(o.chosen))
 	for i, m := range o.chosen {
-		out[i] = audit.Member{Account: m.Account, Open: func(ctx context.Context) (audit.Reader, func(), error) {
+		out[i] = audit.Member{Account: m.Account, Gaps: m.gaps, Open: func(ctx context.Context) (audit.Reader, func(), error) {
 			r, err := o.members.Open(ctx, m.Account, o.open)
 			if err != nil {
 				return nil, nil, err

@@ -137,7 +137,7 @@ func (a *app) planAccounts(ctx context.Context, p *planRequest) ([]accountPlan, 
 	return out, o.notes, nil
 }
 
-func (a *app) planMember(ctx context.Context, o *organization, m fact.Member, p *planRequest) accountPlan {
+func (a *app) planMember(ctx context.Context, o *organization, m member, p *planRequest) accountPlan {
 	out := accountPlan{account: m.Account}
 	r, err := o.members.Open(ctx, m.Account, o.open)
 	if err != nil {
@@ -151,6 +151,7 @@ func (a *app) planMember(ctx context.Context, o *organization, m fact.Member, p 
 		out.err = fmt.Errorf("read account %s: %w", m.ID, err)
 		return out
 	}
+	read.snapshot.Gaps = append(read.snapshot.Gaps, m.gaps...)
 	each := *p // planFrom notes the instant in it
 	made, result, err := a.planFrom(read, &each)
 	if err != nil {
