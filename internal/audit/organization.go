@@ -35,8 +35,9 @@ type Spool interface {
 // OrganizationOptions say how to read many accounts.
 type OrganizationOptions struct {
 	LiveOptions       // Progress is told of accounts, with the stage "accounts"
-	Accounts    int   // read at once; 0 means 16
-	Spool       Spool // nil: nothing is kept
+	Accounts    int       // read at once; 0 means 16
+	Spool       Spool     // nil: nothing is kept
+	Began       time.Time // when the reading began, where this run takes another up; zero: now
 }
 
 // Organization audits many accounts as one. A zero opt.AsOf is the moment at which the reading began, to the second. An account that
@@ -44,7 +45,7 @@ type OrganizationOptions struct {
 func Organization(ctx context.Context, members []Member, how OrganizationOptions, opt Options) (*finding.Audit, error) {
 	asked := !opt.AsOf.IsZero()
 	if !asked {
-		opt.AsOf = how.Now().UTC().Truncate(time.Second)
+		opt.AsOf = how.began().UTC().Truncate(time.Second)
 	}
 	o := &organization{how: how, first: firstJudge(opt), book: newBook(opt), of: len(members)}
 	o.book.ongoing = !asked
@@ -64,6 +65,13 @@ func Organization(ctx context.Context, members []Member, how OrganizationOptions
 		return nil, err
 	}
 	return o.book.finish()
+}
+
+func (o *OrganizationOptions) began() time.Time {
+	if o.Began.IsZero() {
+		return o.Now()
+	}
+	return o.Began
 }
 
 func (o *OrganizationOptions) accounts() int {

@@ -245,6 +245,28 @@ func TestOrganization_doesNotKeepWhatCouldNotBeRead(t *testing.T) {
 	}
 }
 
+// AWS makes the report some seconds after the run began: of an audit as of now that is no news, of one as of an earlier time it is.
+func TestOrganization_evidenceYoungerThanTheInstantIsWorthANoteOnlyWhereItWasAskedFor(t *testing.T) {
+	cloud := company(t, 2)
+	began := judgedAt.Add(-time.Minute)
+	for name, c := range map[string]struct {
+		asOf, began time.Time
+		notes       int
+	}{
+		"begun before":  {began: began},
+		"as of earlier": {asOf: began, notes: 1},
+		"both":          {asOf: began, began: began, notes: 1},
+	} {
+		how, opt := organized(cloud), options(t)
+		how.Began, opt.AsOf = c.began, c.asOf
+		a, err := audit.Organization(t.Context(), members(t, cloud), how, opt)
+		must(t, err)
+		if !a.AsOf.Equal(began) || len(a.Notes) != c.notes || !a.Complete {
+			t.Errorf("%s: as of %v, complete %v, notes %q", name, a.AsOf, a.Complete, a.Notes)
+		}
+	}
+}
+
 func TestOrganization_saysOnceThatNothingCanBeKept(t *testing.T) {
 	cloud := company(t, 3)
 	how := organized(cloud)

@@ -252,10 +252,7 @@ func (a *app) auditOrganization(ctx context.Context, p *auditPlan, bar *progress
 	how.Progress = bar.show
 	kept := a.spool(o, p)
 	if kept != nil {
-		how.Spool = kept
-		if p.opt.AsOf.IsZero() {
-			p.opt.AsOf = kept.Run().StartedAt
-		}
+		how.Spool, how.Began = kept, kept.Run().StartedAt
 	}
 	result, err := audit.Organization(ctx, o.audited(), how, p.opt)
 	if ctx.Err() != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 )
@@ -64,5 +65,23 @@ func TestOrganization_tagsThatCannotBeReadAreAGapOfThatAccount(t *testing.T) {
 				t.Errorf("%s: %+v", name, r)
 			}
 		}
+	}
+}
+
+// AWS makes the report after the run began, and the audit is as of that beginning: nothing to warn of.
+func TestOrganization_aReportMadeMeanwhileIsNoWarning(t *testing.T) {
+	cloud := fakeaws.Demo(storyTime)
+	if err := organize(cloud, 1); err != nil {
+		t.Fatal(err)
+	}
+	cmd := program(t, cloud, "audit", "--org", "--external-id", "7f3a", "-o", "summary")
+	clock := filepath.Join(cmd.Dir, "clock")
+	if err := setClock(clock, storyTime.Add(-time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, clockFile+"="+clock)
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 3 || strings.Contains(string(out), "the instant judged at") {
+		t.Errorf("exit code %d: %s", code, out)
 	}
 }
