@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ type Spool interface {
 
 // OrganizationOptions say how to read many accounts.
 type OrganizationOptions struct {
-	LiveOptions       // Progress is told of accounts, with the stage "accounts"
+	LiveOptions           // Progress is told of accounts, with the stage "accounts"
 	Accounts    int       // read at once; 0 means 16
 	Spool       Spool     // nil: nothing is kept
 	Began       time.Time // when the reading began, where this run takes another up; zero: now
@@ -131,10 +132,12 @@ func (o *organization) member(ctx context.Context, m *Member) error {
 	return nil
 }
 
-// snapshot is what was read of the account: now (fresh), or by the run that is taken up again.
+// snapshot is what was read of the account: now (fresh), or by the run that is taken up again. Where the account stood elsewhere
+// then, or had other tags, other rules were meant for it, and other users were read again.
 func (o *organization) snapshot(ctx context.Context, m *Member) (s *fact.Snapshot, fresh bool, err error) {
 	if o.how.Spool != nil {
-		if s, err := o.how.Spool.Load(m.Account.ID); err == nil && s != nil {
+		s, err := o.how.Spool.Load(m.Account.ID)
+		if err == nil && s != nil && s.Account.OU == m.Account.OU && maps.Equal(s.Account.Tags, m.Account.Tags) {
 			s.Account = m.Account
 			return s, false, nil
 		}

@@ -231,6 +231,26 @@ func TestOrganization_takesUpARunThatWasBrokenOff(t *testing.T) {
 	}
 }
 
+func TestOrganization_readsAgainAnAccountThatOtherRulesAreMeantForByNow(t *testing.T) {
+	cloud := company(t, 4)
+	ms := members(t, cloud)
+	how := organized(cloud)
+	how.Spool = &memory{kept: map[string]*fact.Snapshot{}}
+	_, err := audit.Organization(t.Context(), ms, how, options(t))
+	must(t, err)
+	cloud.ResetCalls()
+	ms[1].Account.OU, ms[2].Account.Tags = "Root/Moved", map[string]string{"stage": "prod"}
+	_, err = audit.Organization(t.Context(), ms, how, options(t))
+	must(t, err)
+	read := map[string]bool{}
+	for _, c := range cloud.Calls() {
+		read[c.Account] = true
+	}
+	if want := map[string]bool{ms[1].Account.ID: true, ms[2].Account.ID: true}; !cmp.Equal(read, want) {
+		t.Errorf("read again %v, want %v", read, want)
+	}
+}
+
 func TestOrganization_doesNotKeepWhatCouldNotBeRead(t *testing.T) {
 	cloud := company(t, 2)
 	ms := members(t, cloud)

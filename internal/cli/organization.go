@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -288,13 +291,18 @@ func (a *app) spool(o *organization, p *auditPlan) *spool.Spool {
 	}
 	dir = filepath.Join(dir, "reading")
 	now := a.sys.Now().UTC().Truncate(time.Second)
-	run := spool.Run{Organization: o.id, Evidence: p.how.Evidence, Confirm: p.confirm, StartedAt: now}
+	run := spool.Run{Organization: o.id, Evidence: p.how.Evidence, Confirm: p.confirm, Asks: asks(&p.opt, now), StartedAt: now}
 	if p.resume {
-		if s := spool.Resume(dir, run, now); s != nil {
+		s, unlike := spool.Resume(dir, run, now)
+		switch {
+		case s != nil:
 			a.say("going on with the audit that began at %s: %s read already", s.Run().StartedAt.Format(time.RFC3339), countAccounts(len(s.Accounts())))
 			return s
+		case unlike:
+			a.say("the audit of organisation %s that was broken off went by other rules, accepted risks or flags; starting anew", o.id)
+		default:
+			a.say("no audit of organisation %s was broken off in the last day; starting anew", o.id)
 		}
-		a.say("no audit of organisation %s was broken off in the last day; starting anew", o.id)
 	}
 	s, err := spool.Begin(dir, run)
 	if err != nil {
@@ -302,4 +310,21 @@ func (a *app) spool(o *organization, p *auditPlan) *spool.Spool {
 		return nil
 	}
 	return s
+}
+
+// asks is a digest of what decides who fails, and is read again: the rules, the accepted risks that hold, the instant that
+// was asked for.
+func asks(opt *audit.Options, now time.Time) string {
+	var held []string
+	for _, e := range opt.Exceptions.All() {
+		if e.Expires.Compare(fact.At(now)) > 0 {
+			held = append(held, fmt.Sprintf("%q %q %q %q %v", e.Rule, e.Account, e.User, e.Key, e.Tag))
+		}
+	}
+	text, err := json.Marshal([]any{audit.Terms(opt.Ruleset), held, opt.AsOf})
+	if err != nil { // all of it is plain values
+		panic(err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }

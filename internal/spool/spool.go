@@ -44,6 +44,7 @@ type Run struct {
 	Organization string      // its id, or another name for the set of accounts
 	Evidence     fact.Source // as the run was asked for
 	Confirm      string      // which users were read again, in the words of the command line
+	Asks         string      // what decided who was among them, such as a digest of the rules
 	StartedAt    time.Time   // UTC, to the second
 }
 
@@ -78,7 +79,7 @@ func Begin(dir string, r Run) (*Spool, error) {
 		return nil, fmt.Errorf("make a place for what is read: %w", err)
 	}
 	s := &Spool{dir: own, run: r}
-	data, err := json.Marshal(wireRun{version, r.Organization, r.Evidence, r.Confirm, r.StartedAt.UTC()})
+	data, err := json.Marshal(wireRun{version, r.Organization, r.Evidence, r.Confirm, r.Asks, r.StartedAt.UTC()})
 	if err != nil {
 		return nil, err
 	}
@@ -91,19 +92,24 @@ func Begin(dir string, r Run) (*Spool, error) {
 	return s, nil
 }
 
-// Resume takes up the newest run below dir that reads what r does, began within Keep before now, and is not done. nil:
-// there is none. The run that broke off must be over: two processes on one run would read accounts twice.
-func Resume(dir string, r Run, now time.Time) *Spool {
+// Resume takes up the newest run below dir that reads what r does, began within Keep before now, and is not done. nil: there is
+// none; unlike: there is one of that organisation, which read otherwise. The run that broke off must be over: two processes on
+// one run would read accounts twice.
+func Resume(dir string, r Run, now time.Time) (s *Spool, unlike bool) {
 	found := runs(dir)
 	slices.SortStableFunc(found, func(a, b *Spool) int { return b.run.StartedAt.Compare(a.run.StartedAt) })
 	for _, s := range found {
-		same := s.run.Organization == r.Organization && s.run.Evidence == r.Evidence && s.run.Confirm == r.Confirm
 		age := now.Sub(s.run.StartedAt)
-		if same && age >= 0 && age <= Keep && s.open() == nil {
-			return s
+		if s.run.Organization != r.Organization || age < 0 || age > Keep {
+			continue
 		}
+		same := s.run.Evidence == r.Evidence && s.run.Confirm == r.Confirm && s.run.Asks == r.Asks
+		if same && s.open() == nil {
+			return s, false
+		}
+		unlike = unlike || !same
 	}
-	return nil
+	return nil, unlike
 }
 
 // open opens the file of the run, or makes it, and finds what is in it; what is torn at its end goes.
@@ -154,7 +160,7 @@ func runs(dir string) []*Spool {
 		if err != nil || json.Unmarshal(data, &w) != nil || w.Version != version {
 			continue
 		}
-		out = append(out, &Spool{dir: filepath.Dir(path), run: Run{w.Organization, w.Evidence, w.Confirm, w.StartedAt}})
+		out = append(out, &Spool{dir: filepath.Dir(path), run: Run{w.Organization, w.Evidence, w.Confirm, w.Asks, w.StartedAt}})
 	}
 	return out
 }

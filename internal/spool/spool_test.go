@@ -17,7 +17,7 @@ import (
 var began = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 
 func run(at time.Time) spool.Run {
-	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirm: "flagged", StartedAt: at}
+	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirm: "flagged", Asks: "rules", StartedAt: at}
 }
 
 func begin(t *testing.T, dir string, r spool.Run) *spool.Spool {
@@ -130,7 +130,7 @@ func TestSpool_whatIsTornIsReadAgainAndTheRestIsKept(t *testing.T) {
 		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		again := spool.Resume(dir, run(began), began)
+		again, _ := spool.Resume(dir, run(began), began)
 		if again == nil {
 			t.Fatalf("%d bytes of %d are no run", n, len(whole))
 		}
@@ -175,7 +175,7 @@ func TestSpool_aChangedByteIsNeverLoaded(t *testing.T) {
 		if err := os.WriteFile(path, changed, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		again := spool.Resume(dir, run(began), began)
+		again, _ := spool.Resume(dir, run(began), began)
 		if again == nil {
 			t.Fatal("no run")
 		}
@@ -199,7 +199,7 @@ func TestSpool_anotherAccountsSnapshotIsNotRead(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Replace(whole, []byte("111122223333"), []byte("444455556666"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again := spool.Resume(dir, run(began), began)
+	again, _ := spool.Resume(dir, run(began), began)
 	if got, err := again.Load("444455556666"); got != nil || err == nil {
 		t.Errorf("the snapshot of another account: %v, %v", got, err)
 	}
@@ -207,7 +207,7 @@ func TestSpool_anotherAccountsSnapshotIsNotRead(t *testing.T) {
 
 func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
 	dir := t.TempDir()
-	if s := spool.Resume(dir, run(began), began); s != nil {
+	if s, _ := spool.Resume(dir, run(began), began); s != nil {
 		t.Errorf("a run out of nothing: %+v", s.Run())
 	}
 	begin(t, dir, run(began))
@@ -222,7 +222,7 @@ func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, now := range []time.Time{began.Add(2 * time.Hour), began.Add(time.Minute + spool.Keep)} {
-		got := spool.Resume(dir, run(now), now)
+		got, _ := spool.Resume(dir, run(now), now)
 		if got == nil || !got.Run().StartedAt.Equal(began.Add(time.Minute)) {
 			t.Fatalf("at %v: %+v", now, got)
 		}
@@ -230,14 +230,39 @@ func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
 			t.Errorf("accounts %v", accounts)
 		}
 	}
-	if got := spool.Resume(dir, run(began), began.Add(time.Minute+spool.Keep+time.Second)); got != nil {
+	if got, _ := spool.Resume(dir, run(began), began.Add(time.Minute+spool.Keep+time.Second)); got != nil {
 		t.Errorf("a run that is too old: %+v", got.Run())
 	}
 	if err := newest.Done(); err != nil {
 		t.Fatal(err)
 	}
-	if got := spool.Resume(dir, run(began), began.Add(time.Hour)); got == nil || !got.Run().StartedAt.Equal(began) {
+	if got, _ := spool.Resume(dir, run(began), began.Add(time.Hour)); got == nil || !got.Run().StartedAt.Equal(began) {
 		t.Errorf("after the newest was done: %+v", got)
+	}
+}
+
+func TestResume_tellsARunThatReadOtherwiseFromNone(t *testing.T) {
+	for name, change := range map[string]func(r *spool.Run){
+		"evidence": func(r *spool.Run) { r.Evidence = fact.Live },
+		"confirm":  func(r *spool.Run) { r.Confirm = "never" },
+		"rules":    func(r *spool.Run) { r.Asks = "other rules" },
+	} {
+		dir := t.TempDir()
+		if s, unlike := spool.Resume(dir, run(began), began); s != nil || unlike {
+			t.Errorf("%s: out of nothing: %v, %v", name, s, unlike)
+		}
+		other := run(began)
+		change(&other)
+		begin(t, dir, other)
+		if s, unlike := spool.Resume(dir, run(began), began); s != nil || !unlike {
+			t.Errorf("%s: %v, %v", name, s, unlike)
+		}
+		if s, unlike := spool.Resume(dir, run(began), began.Add(spool.Keep+time.Second)); s != nil || unlike {
+			t.Errorf("%s, too old: %v, %v", name, s, unlike)
+		}
+		if s, unlike := spool.Resume(dir, other, began); s == nil || unlike {
+			t.Errorf("%s, alike: %v, %v", name, s, unlike)
+		}
 	}
 }
 

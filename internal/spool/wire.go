@@ -15,6 +15,7 @@ type wireRun struct {
 	Organization string      `json:"organization"`
 	Evidence     fact.Source `json:"evidence"`
 	Confirm      string      `json:"confirm"`
+	Asks         string      `json:"asks"`
 	StartedAt    time.Time   `json:"started_at"`
 }
 
