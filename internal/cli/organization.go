@@ -255,6 +255,7 @@ func (a *app) auditOrganization(ctx context.Context, p *auditPlan, bar *progress
 	how.Progress = bar.show
 	kept := a.spool(o, p)
 	if kept != nil {
+		defer func() { _ = kept.Close() }() // done, or left to --resume
 		how.Spool, how.Began = kept, kept.Run().StartedAt
 	}
 	result, err := audit.Organization(ctx, o.audited(), how, p.opt)

@@ -5,7 +5,8 @@
 // read, for the user alone. It judges nothing, and keeps no secret: a snapshot holds none.
 //
 // It refuses what it cannot be sure of: what is torn, of another version or about another account is as good as none, and the
-// account is read again. Its promise: what Load gives is what Save was given.
+// account is read again. Its promises: what Load gives is what Save was given; what a run left behind is gone with the next one
+// after Keep, whatever it was, unless a process still works in it.
 package spool
 
 import (
@@ -63,17 +64,12 @@ type Spool struct {
 // span is where an account stands in the file.
 type span struct{ from, size int64 }
 
-// Begin makes a place for a new run below dir, which need not exist, and removes those of runs that began more than Keep
-// before it.
+// Begin makes a place for a new run below dir, which need not exist, and removes what runs left there more than Keep before it.
 func Begin(dir string, r Run) (*Spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make a place for what is read: %w", err)
 	}
-	for _, old := range runs(dir) {
-		if r.StartedAt.Sub(old.run.StartedAt) > Keep {
-			_ = old.Done() // the next run tries again
-		}
-	}
+	sweep(dir, r.StartedAt)
 	own, err := os.MkdirTemp(dir, "run-")
 	if err != nil {
 		return nil, fmt.Errorf("make a place for what is read: %w", err)
@@ -87,14 +83,13 @@ func Begin(dir string, r Run) (*Spool, error) {
 		return nil, fmt.Errorf("make a place for what is read: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(own, runFile), data, 0o600); err != nil {
-		return nil, fmt.Errorf("make a place for what is read: %w", errors.Join(err, s.file.Close()))
+		return nil, fmt.Errorf("make a place for what is read: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
 }
 
 // Resume takes up the newest run below dir that reads what r does, began within Keep before now, and is not done. nil: there is
-// none; unlike: there is one of that organisation, which read otherwise. The run that broke off must be over: two processes on
-// one run would read accounts twice.
+// none; unlike: there is one of that organisation, which read otherwise. A run in which another process works is none.
 func Resume(dir string, r Run, now time.Time) (s *Spool, unlike bool) {
 	found := runs(dir)
 	slices.SortStableFunc(found, func(a, b *Spool) int { return b.run.StartedAt.Compare(a.run.StartedAt) })
@@ -119,7 +114,7 @@ func (s *Spool) open() error {
 		return err
 	}
 	info, err := f.Stat()
-	if err != nil {
+	if err := errors.Join(err, lock(f)); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	s.file, s.size, s.at = f, 0, map[string]span{}
@@ -147,22 +142,67 @@ func (s *Spool) open() error {
 	return nil
 }
 
-// runs are the runs below dir that are not done, not yet open; what cannot be read is none.
-func runs(dir string) []*Spool {
-	var out []*Spool
-	found, err := filepath.Glob(filepath.Join(dir, "run-*", runFile))
+// places are the directories of runs below dir.
+func places(dir string) []string {
+	found, err := filepath.Glob(filepath.Join(dir, "run-*"))
 	if err != nil {
 		return nil
 	}
-	for _, path := range found {
-		var w wireRun
-		data, err := os.ReadFile(path)
-		if err != nil || json.Unmarshal(data, &w) != nil || w.Version != version {
-			continue
+	return found
+}
+
+// runs are the runs below dir that are not done, not yet open.
+func runs(dir string) []*Spool {
+	var out []*Spool
+	for _, own := range places(dir) {
+		if s := readRun(own); s != nil {
+			out = append(out, s)
 		}
-		out = append(out, &Spool{dir: filepath.Dir(path), run: Run{w.Organization, w.Evidence, w.Confirm, w.Asks, w.StartedAt}})
 	}
 	return out
+}
+
+// readRun is the run in that directory, not yet open; nil: there is none of this version.
+func readRun(own string) *Spool {
+	var w wireRun
+	data, err := os.ReadFile(filepath.Join(own, runFile))
+	if err != nil || json.Unmarshal(data, &w) != nil || w.Version != version {
+		return nil
+	}
+	return &Spool{dir: own, run: Run{w.Organization, w.Evidence, w.Confirm, w.Asks, w.StartedAt}}
+}
+
+// sweep removes what began, or was last written to, more than Keep before now, be it a run or what a crash or another version
+// left of one; not where a process works. What stays by an error, the next run tries again.
+func sweep(dir string, now time.Time) {
+	for _, own := range places(dir) {
+		s := readRun(own)
+		old := s != nil && now.Sub(s.run.StartedAt) > Keep || now.Sub(written(own)) > Keep
+		if old && !held(own) {
+			_ = os.RemoveAll(own)
+		}
+	}
+}
+
+// written is when the directory or a file of the run in it was written last.
+func written(own string) time.Time {
+	var last time.Time
+	for _, name := range []string{"", runFile, readFile} {
+		if info, err := os.Stat(filepath.Join(own, name)); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
+}
+
+// held tells whether a process works in the run.
+func held(own string) bool {
+	f, err := os.OpenFile(filepath.Join(own, readFile), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	return lock(f) != nil
 }
 
 // Run is what this run reads, and when it began.
@@ -252,11 +292,17 @@ func (s *Spool) load(account string, at span) (*fact.Snapshot, error) {
 	return w.snapshot()
 }
 
+// Close lets go of what was read: it can be taken up again. Nothing may be loaded or saved after it.
+func (s *Spool) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}
+
 // Done removes everything. Nothing may be loaded or saved after it.
 func (s *Spool) Done() error {
-	var err error
-	if s.file != nil {
-		err = s.file.Close()
-	}
-	return errors.Join(err, os.Remove(filepath.Join(s.dir, runFile)), os.RemoveAll(s.dir))
+	return errors.Join(s.Close(), os.Remove(filepath.Join(s.dir, runFile)), os.RemoveAll(s.dir))
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/keyreeve/keyreeve/internal/spool"
 )
 
-var began = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
+// began is when the files of the tests are written: their age counts.
+var began = time.Now().UTC().Truncate(time.Second)
 
 func run(at time.Time) spool.Run {
 	return spool.Run{Organization: "o-example", Evidence: fact.Report, Confirm: "flagged", Asks: "rules", StartedAt: at}
@@ -96,6 +97,14 @@ func TestSpool_anAccountThatIsNotThereIsNone(t *testing.T) {
 	}
 }
 
+// leave ends the process that works in the run, as far as the run is concerned.
+func leave(t *testing.T, s *spool.Spool) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // read is the file that holds what the only run below dir has read.
 func read(t *testing.T, dir string) string {
 	t.Helper()
@@ -126,6 +135,7 @@ func TestSpool_whatIsTornIsReadAgainAndTheRestIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	leave(t, s)
 	for n := range whole {
 		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
 			t.Fatal(err)
@@ -146,6 +156,7 @@ func TestSpool_whatIsTornIsReadAgainAndTheRestIsKept(t *testing.T) {
 		if err != nil || got == nil || got.Account.Name != "anew" {
 			t.Fatalf("%d bytes of %d: %v, %v", n, len(whole), got, err)
 		}
+		leave(t, again)
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -168,6 +179,7 @@ func TestSpool_aChangedByteIsNeverLoaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	leave(t, s)
 	head := len("111122223333 ") // what stands before belongs to the account's name: it is another account then
 	for i := head; i < len(whole); i++ {
 		changed := append([]byte{}, whole...)
@@ -182,6 +194,7 @@ func TestSpool_aChangedByteIsNeverLoaded(t *testing.T) {
 		if got, err := again.Load("111122223333"); err == nil && got != nil && !cmp.Equal(got, want, cmp.AllowUnexported(fact.Time{})) {
 			t.Errorf("byte %d of %d changed: %+v", i, len(whole), got)
 		}
+		leave(t, again)
 	}
 }
 
@@ -191,6 +204,7 @@ func TestSpool_anotherAccountsSnapshotIsNotRead(t *testing.T) {
 	if err := s.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}); err != nil {
 		t.Fatal(err)
 	}
+	leave(t, s)
 	path := read(t, dir)
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -210,17 +224,18 @@ func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
 	if s, _ := spool.Resume(dir, run(began), began); s != nil {
 		t.Errorf("a run out of nothing: %+v", s.Run())
 	}
-	begin(t, dir, run(began))
+	leave(t, begin(t, dir, run(began)))
 	newest := begin(t, dir, run(began.Add(time.Minute)))
 	other := run(began.Add(time.Hour))
 	other.Organization = "o-other"
-	begin(t, dir, other)
+	leave(t, begin(t, dir, other))
 	other = run(began.Add(time.Hour))
 	other.Confirm = "new"
-	begin(t, dir, other)
+	leave(t, begin(t, dir, other))
 	if err := newest.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}); err != nil {
 		t.Fatal(err)
 	}
+	leave(t, newest)
 	for _, now := range []time.Time{began.Add(2 * time.Hour), began.Add(time.Minute + spool.Keep)} {
 		got, _ := spool.Resume(dir, run(now), now)
 		if got == nil || !got.Run().StartedAt.Equal(began.Add(time.Minute)) {
@@ -229,6 +244,7 @@ func TestResume_takesUpTheNewestRunThatReadsTheSame(t *testing.T) {
 		if accounts := got.Accounts(); !cmp.Equal(accounts, []string{"111122223333"}) {
 			t.Errorf("accounts %v", accounts)
 		}
+		leave(t, got)
 	}
 	if got, _ := spool.Resume(dir, run(began), began.Add(time.Minute+spool.Keep+time.Second)); got != nil {
 		t.Errorf("a run that is too old: %+v", got.Run())
@@ -253,7 +269,7 @@ func TestResume_tellsARunThatReadOtherwiseFromNone(t *testing.T) {
 		}
 		other := run(began)
 		change(&other)
-		begin(t, dir, other)
+		leave(t, begin(t, dir, other))
 		if s, unlike := spool.Resume(dir, run(began), began); s != nil || !unlike {
 			t.Errorf("%s: %v, %v", name, s, unlike)
 		}
@@ -266,13 +282,78 @@ func TestResume_tellsARunThatReadOtherwiseFromNone(t *testing.T) {
 	}
 }
 
-func TestBegin_removesRunsThatAreTooOld(t *testing.T) {
+// leftover makes a directory with these files, written at that time.
+func leftover(t *testing.T, own string, at time.Time, files map[string]string) {
+	t.Helper()
+	must(t, os.MkdirAll(own, 0o700))
+	for name, text := range files {
+		must(t, os.WriteFile(filepath.Join(own, name), []byte(text), 0o600))
+	}
+	found, err := filepath.Glob(filepath.Join(own, "*"))
+	must(t, err)
+	for _, path := range append(found, own) {
+		must(t, os.Chtimes(path, at, at))
+	}
+}
+
+func TestBegin_removesWhatIsTooOldWhateverItIs(t *testing.T) {
+	now := began.Add(spool.Keep + time.Second)
+	for name, files := range map[string]map[string]string{
+		"a run":              nil,
+		"of another version": {"run.json": `{"version": 1}`, "read": "alice"},
+		"torn":               {"run.json": `{"vers`, "read": "alice"},
+		"without a note":     {"read": "alice"},
+		"empty":              {},
+	} {
+		for _, at := range []time.Time{began, began.Add(time.Second)} {
+			dir := t.TempDir()
+			own := filepath.Join(dir, "run-1")
+			if files == nil {
+				leave(t, begin(t, dir, run(at)))
+				own = filepath.Dir(read(t, dir))
+			}
+			leftover(t, own, at, files)
+			leave(t, begin(t, dir, run(now)))
+			_, err := os.Stat(own)
+			if gone := os.IsNotExist(err); gone != at.Equal(began) {
+				t.Errorf("%s, %v old: gone %v", name, now.Sub(at), gone)
+			}
+		}
+	}
+}
+
+// Another version may still read.
+func TestBegin_leavesWhatWasWrittenToOfLate(t *testing.T) {
 	dir := t.TempDir()
-	begin(t, dir, run(began))
-	begin(t, dir, run(began.Add(spool.Keep)))
-	begin(t, dir, run(began.Add(spool.Keep+time.Second)))
-	left, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(left) != 2 {
-		t.Errorf("%v, %v: want the two younger", left, err)
+	now := began.Add(2 * spool.Keep)
+	own := filepath.Join(dir, "run-1")
+	leftover(t, own, began, map[string]string{"run.json": `{"version": 1}`, "read": "alice"})
+	must(t, os.Chtimes(filepath.Join(own, "read"), now, now))
+	leave(t, begin(t, dir, run(now)))
+	if _, err := os.Stat(own); err != nil {
+		t.Error(err)
+	}
+}
+
+// A process of its own is not needed: the lock is of the open file.
+func TestSpool_aRunInWhichAProcessWorksIsLeftToIt(t *testing.T) {
+	dir := t.TempDir()
+	s := begin(t, dir, run(began))
+	if got, unlike := spool.Resume(dir, run(began), began); got != nil || unlike {
+		t.Errorf("taken up while it runs: %v, %v", got, unlike)
+	}
+	other := begin(t, dir, run(began.Add(2*spool.Keep)))
+	must(t, other.Done())
+	must(t, s.Save(&fact.Snapshot{Account: fact.Account{ID: "111122223333"}}))
+	leave(t, s)
+	if got, _ := spool.Resume(dir, run(began), began); got == nil || len(got.Accounts()) != 1 {
+		t.Errorf("what it read is gone: %v", got)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
