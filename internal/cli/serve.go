@@ -204,6 +204,11 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 		return nil, asMisuse(err)
 	}
 	s.closes = append(s.closes, func() { _ = s.db.Close() })
+	if f.role == roleWeb { // it shows what others do: nothing is asked of AWS, and nobody told
+		s.work = &daemon.Work{Health: &daemon.Health{}}
+		_, err := a.watchQueue(ctx, s)
+		return s, err
+	}
 	list, closeList, err := a.lister(ctx, f, terms)
 	if err != nil {
 		return nil, err
@@ -250,18 +255,9 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 func (a *app) share(
 	ctx context.Context, f *serveFlags, s *service, schedule *daemon.Schedule, tick time.Duration, turn func(ctx context.Context, rotation, account string) error,
 ) error {
-	url, err := a.database()
+	url, err := a.watchQueue(ctx, s)
 	if err != nil {
 		return err
-	}
-	q, err := fleet.Open(ctx, url)
-	if err != nil {
-		return err
-	}
-	s.closes = append(s.closes, q.Close)
-	s.queue = depth(ctx, q)
-	if f.role == roleWeb {
-		return nil
 	}
 	set := fleet.Settings{
 		URL: url, Work: s.work, Schedule: schedule, Book: s.db, Concurrency: f.concurrency, Tick: tick, Relist: 24 * time.Hour, Turns: 1,
@@ -271,6 +267,21 @@ func (a *app) share(
 	}
 	s.run = func(ctx context.Context) error { return fleet.Run(ctx, set) }
 	return nil
+}
+
+// watchQueue opens the queue of the database, to tell how much is in it, and gives its URL.
+func (a *app) watchQueue(ctx context.Context, s *service) (string, error) {
+	url, err := a.database()
+	if err != nil {
+		return "", err
+	}
+	q, err := fleet.Open(ctx, url)
+	if err != nil {
+		return "", err
+	}
+	s.closes = append(s.closes, q.Close)
+	s.queue = depth(ctx, q)
+	return url, nil
 }
 
 // depth counts the accounts that are due and not read yet, on all machines together; as it was last known while the server is away.

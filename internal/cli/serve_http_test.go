@@ -151,6 +151,21 @@ func TestServe_aPortInUseIsMisuse(t *testing.T) {
 	}
 }
 
+func TestServe_theWebAloneNeedsNoCredentials(t *testing.T) {
+	cmd := program(t, fakeaws.Demo(storyTime), "serve", "--role", "web", "--listen", "127.0.0.1:0", "--db", postgres.URL(t), "--config", "told.yaml")
+	cmd.Env = []string{"HOME=" + cmd.Dir, "AWS_EC2_METADATA_DISABLED=true"}
+	settings := "notices:\n  channels:\n    team: {kind: slack, url_env: NOWHERE}\n  routes: [{to: team}]\n"
+	if err := os.WriteFile(filepath.Join(cmd.Dir, "told.yaml"), []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serving(t, cmd)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		if code, body := s.get(t, path, ""); code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+}
+
 // until reads the log until a line says that.
 func (s *served) until(t *testing.T, text string) {
 	t.Helper()
