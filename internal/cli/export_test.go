@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keyreeve/keyreeve/internal/awsiam"
 	"github.com/keyreeve/keyreeve/internal/daemon"
+	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/store"
 	"github.com/keyreeve/keyreeve/internal/web"
 )
@@ -41,4 +43,11 @@ func Metrics(ctx context.Context, sys System, db *store.DB, health *daemon.Healt
 		return nil, err
 	}
 	return a.metrics(db, health, due, []string{"team"}, sums)
+}
+
+// Channels gives the channels that serve sends to, by the settings file at that path.
+func Channels(sys System, path string) func(ctx context.Context, now time.Time) ([]notice.Channel, time.Duration, error) {
+	a := &app{sys: sys}
+	a.global.config = path
+	return (&openChannels{app: a}).now
 }

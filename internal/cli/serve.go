@@ -194,6 +194,13 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	if err := f.checkRole(a); err != nil {
 		return nil, err
 	}
+	channels := &openChannels{app: a}
+	s.closes = append(s.closes, channels.close)
+	if f.role != roleWeb { // which tells nobody
+		if _, _, err := channels.now(ctx, a.sys.Now()); err != nil {
+			return nil, asMisuse(err)
+		}
+	}
 	if f.listen != "none" && f.role != roleWorker {
 		if s.listen, err = (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen); err != nil {
 			return nil, misuse("--listen names another address, or none", "listen on %q: %v", f.listen, err)
@@ -204,7 +211,7 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 		return nil, asMisuse(err)
 	}
 	s.closes = append(s.closes, func() { _ = s.db.Close() })
-	if f.role == roleWeb { // it shows what others do: nothing is asked of AWS, and nobody told
+	if f.role == roleWeb { // it shows what others do, and asks nothing of AWS
 		s.work = &daemon.Work{Health: &daemon.Health{}}
 		_, err := a.watchQueue(ctx, s)
 		return s, err
@@ -214,8 +221,6 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 		return nil, err
 	}
 	s.closes = append(s.closes, closeList)
-	channels := &openChannels{app: a}
-	s.closes = append(s.closes, channels.close)
 	ledger := s.db.Ledger(store.Origin{})
 	teller := &daemon.Teller{
 		Record: s.db, Standing: standing{s.db, ledger}, Outbox: s.db.Outbox(), Terms: terms.notices, Exceptions: terms.exceptions, Now: a.sys.Now,
@@ -520,16 +525,17 @@ type openChannels struct {
 	mu       sync.Mutex
 	at       time.Time
 	channels []notice.Channel
+	failed   error // of those that could not be opened
 	giveUp   time.Duration
 	closes   []func()
 }
 
-// now opens the channels anew once a minute, for their secrets may have changed.
+// now opens the channels anew once a minute, for their secrets may have changed. The error is about those that could not be.
 func (o *openChannels) now(ctx context.Context, now time.Time) ([]notice.Channel, time.Duration, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.at.IsZero() && !now.Before(o.at) && now.Sub(o.at) < time.Minute {
-		return o.channels, o.giveUp, nil
+		return o.channels, o.giveUp, o.failed
 	}
 	set, _, err := o.app.readConfig(now)
 	if err != nil {
@@ -546,11 +552,8 @@ func (o *openChannels) now(ctx context.Context, now time.Time) ([]notice.Channel
 		}
 		o.channels, o.closes = append(o.channels, ch), append(o.closes, closes)
 	}
-	o.giveUp, o.at = n.GiveUp, now
-	if err := errors.Join(errs...); err != nil {
-		o.app.log().Error("open the channels of notices", "error", err)
-	}
-	return o.channels, o.giveUp, nil
+	o.failed, o.giveUp, o.at = errors.Join(errs...), n.GiveUp, now
+	return o.channels, o.giveUp, o.failed
 }
 
 func (o *openChannels) closeAll() {

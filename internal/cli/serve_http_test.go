@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/keyreeve/keyreeve/internal/cli"
 	"github.com/keyreeve/keyreeve/internal/fakeaws"
 	"github.com/keyreeve/keyreeve/internal/store/storetest/postgres"
 )
@@ -162,6 +164,37 @@ func TestServe_theWebAloneNeedsNoCredentials(t *testing.T) {
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if code, body := s.get(t, path, ""); code != http.StatusOK {
 			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+}
+
+// While it serves, a secret that goes away is told each time something is to be sent, and the channel comes back with it.
+func TestServe_aChannelThatCannotBeOpenedIsToldUntilItCan(t *testing.T) {
+	dir := t.TempDir()
+	settings, secret := filepath.Join(dir, "keyreeve.yaml"), filepath.Join(dir, "hook")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(settings, "notices:\n  channels:\n    ops: {kind: slack, url_env: OPS}\n    team: {kind: slack, url_file: "+secret+"}\n  routes: [{to: [ops, team]}]\n")
+	write(secret, "https://hooks.example.com/team")
+	getenv := func(name string) string { return map[string]string{"OPS": "https://hooks.example.com/ops"}[name] }
+	channels := cli.Channels(cli.System{Stderr: io.Discard, Getenv: getenv, Now: func() time.Time { return storyTime }}, settings)
+	for _, step := range []struct {
+		after time.Duration
+		held  bool // the secret is there
+		open  int
+	}{{0, true, 2}, {59 * time.Second, false, 2}, {time.Minute, false, 1}, {119 * time.Second, true, 1}, {2 * time.Minute, true, 2}} {
+		if step.held {
+			write(secret, "https://hooks.example.com/team")
+		} else if err := os.Remove(secret); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		got, _, err := channels(t.Context(), storyTime.Add(step.after))
+		if len(got) != step.open || (err != nil) != (step.open == 1) || err != nil && !strings.Contains(err.Error(), `channel "team"`) {
+			t.Errorf("after %v: %d channels open, %v; want %d", step.after, len(got), err, step.open)
 		}
 	}
 }

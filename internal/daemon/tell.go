@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -224,20 +225,21 @@ func dueVerdict(d *history.Due, a fact.Account) *finding.Verdict {
 // Senders are the deliveries of notices: a Sender a channel, so that a slow one delays nobody. The channels are those of the
 // settings as they are now.
 type Senders struct {
-	Outbox   notice.Outbox
-	Channels func(ctx context.Context, now time.Time) ([]notice.Channel, time.Duration, error) // with how long a message is tried
+	Outbox notice.Outbox
+	// Channels are those that could be opened, with how long a message is tried; the error is about the others.
+	Channels func(ctx context.Context, now time.Time) ([]notice.Channel, time.Duration, error)
 	Now      func() time.Time
 	Random   func() float64
 	Marked   func(e notice.Entry, a notice.Attempt) // may be nil
 }
 
-// Send is a handler of Work.
+// Send is a handler of Work. A channel that cannot be opened does not stop the others, and is the error when they were served.
 func (s *Senders) Send(ctx context.Context) error {
 	channels, giveUp, err := s.Channels(ctx, s.Now())
 	if err != nil {
-		return fmt.Errorf("open the channels of notices: %w", err)
+		err = fmt.Errorf("open the channels of notices: %w", err)
 	}
 	sender := &notice.Sender{Outbox: s.Outbox, Channels: slices.Clone(channels), Now: s.Now, Random: s.Random, GiveUp: giveUp, Marked: s.Marked}
-	_, err = sender.Tick(ctx)
-	return err
+	_, sent := sender.Tick(ctx)
+	return errors.Join(err, sent)
 }
