@@ -173,7 +173,8 @@ func (a *app) trend(ctx context.Context, f *trendFlags) error {
 	}
 	defer func() { _ = db.Close() }()
 	now := a.sys.Now().UTC()
-	points, err := db.Trend(ctx, store.TrendFilter{Account: f.account, OU: f.ou, From: now.Add(-over + 24*time.Hour), To: now})
+	from := now.Add(min(24*time.Hour-over, 0)) // days are whole: less than one is today
+	points, err := db.Trend(ctx, store.TrendFilter{Account: f.account, OU: f.ou, From: from, To: now})
 	if err != nil {
 		return err
 	}
