@@ -65,7 +65,7 @@ func TestScript_storiesOfTheCommandLine(t *testing.T) {
 func TestScript_storiesOfTheCommandLineOnPostgres(t *testing.T) {
 	postgres.URL(t) // or it is skipped
 	p := scriptParams(func() string { return postgres.URL(t) })
-	for _, name := range []string{"guards", "remediate", "request", "rotate", "stale"} {
+	for _, name := range []string{"guards", "history", "notices", "organization", "remediate", "request", "rotate", "stale"} {
 		p.Files = append(p.Files, "testdata/script/"+name+".txtar")
 	}
 	testscript.Run(t, p)
