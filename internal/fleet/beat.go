@@ -36,22 +36,17 @@ func (f *fleet) parts() []part {
 	all := []part{
 		{daemon.Accounts, f.Tick, f.known.accounts},
 		{missingPart, f.Tick, f.missing},
-		{daemon.Delivery, f.Tick, f.work.Send},
-		{daemon.Retention, daily, f.work.Prune},
 	}
-	if f.work.Tell != nil {
-		all = append(all, part{daemon.Notices, f.Tick, f.tell})
-	}
-	if f.Rotate != nil {
-		all = append(all, part{daemon.Rotations, f.Tick, f.rotations})
-	}
-	can := all[:0]
-	for _, p := range all {
-		if p.do != nil {
-			can = append(can, p)
+	add := func(can bool, p part) {
+		if can {
+			all = append(all, p)
 		}
 	}
-	return can
+	add(f.work.Send != nil, part{daemon.Delivery, f.Tick, f.send})
+	add(f.work.Prune != nil, part{daemon.Retention, daily, f.work.Prune})
+	add(f.work.Tell != nil, part{daemon.Notices, f.Tick, f.tell})
+	add(f.Rotate != nil, part{daemon.Rotations, f.Tick, f.rotations})
+	return all
 }
 
 // beats come at the multiples of a time since 1970, whoever leads.
@@ -121,6 +116,19 @@ func (f *fleet) tell(ctx context.Context) error {
 		return err
 	}
 	return f.work.Tell(ctx)
+}
+
+// send delivers notices. It takes none once this machine is to stop, though River leaves the beat some seconds more: what would be
+// under way when the process ends would be sent again.
+func (f *fleet) send(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer f.onStop(cancel)()
+	err := f.work.Send(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil // as asked
+	}
+	return err
 }
 
 // rotations puts in a job for each rotation that is due.

@@ -71,7 +71,7 @@ const (
 	longestTurns = 10 * time.Minute // of a rotation, twice what rotate.Engine gives one turn
 
 	softStop = 5 * time.Second // what is under way may end by itself
-	hardStop = 9 * time.Second // Run returns
+	hardStop = 9 * time.Second // Run returns: deliveries of notices have had their time, and two seconds to be marked
 
 	poolSize = 8 // connections of one machine, beside that of its locks and those of the store
 )
@@ -110,10 +110,12 @@ type fleet struct {
 	locks *locks
 	queue *river.Client[pgx.Tx]
 	known *listing
+	// onStop has do called as soon as this machine is to stop; what it gives takes that back.
+	onStop func(do func()) func() bool
 }
 
 // Run works as one machine of the fleet until ctx ends, and returns nil within ten seconds of that: what is under way has half
-// of them to end, and is put back into the queue where it does not. A server that is away while it works is waited for. The
+// of them to end, deliveries of notices their own time, and is put back into the queue where it does not. A server that is away while it works is waited for. The
 // errors are those of the start: settings that make no sense, a server that cannot be reached, a database without a journal.
 func Run(ctx context.Context, s Settings) error {
 	if err := s.Validate(); err != nil {
@@ -122,6 +124,7 @@ func Run(ctx context.Context, s Settings) error {
 	f := &fleet{Settings: s.withDefaults(), work: *s.Work, log: s.Work.Log}
 	f.work.Store = &patient{Store: s.Work.Store, log: f.log}
 	f.known = &listing{fleet: f, turn: make(chan struct{}, 1)}
+	f.onStop = func(do func()) func() bool { return context.AfterFunc(ctx, do) }
 	if err := Migrate(ctx, s.URL); err != nil {
 		return err
 	}

@@ -33,12 +33,9 @@ func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
 const (
-	defaultLimit       = 8 * time.Second
+	defaultLimit       = 7 * time.Second // a clean stop waits for it, and for the mark
 	defaultConcurrency = 4
 	defaultGiveUp      = 72 * time.Hour
-
-	// grace is what is left to deliveries under way when the sender is stopped: less than the limit of a clean stop.
-	grace = 5 * time.Second
 
 	// lease is for how long entries that were taken are kept from others, beside the limit of a delivery: for marking them.
 	lease = time.Minute
@@ -65,7 +62,7 @@ type Sender struct {
 	Now      func() time.Time
 	Random   func() float64 // from 0 up to 1, for Backoff; called by several goroutines at once
 
-	Limit       time.Duration // of one delivery; 0 means 8 s
+	Limit       time.Duration // of one delivery; 0 means 7 s
 	Concurrency int           // deliveries under way at once, for each channel; 0 means 4
 	GiveUp      time.Duration // an entry that is older and failed again is given up; 0 means 72 h
 	// Marked hears of each attempt after it is on record, from several goroutines at once; may be nil.
@@ -80,8 +77,8 @@ type Tally struct{ Sent, Failed, GivenUp int }
 // lasted for Limit: so a Tick ends within twice that. Whoever wants a slow channel not to delay the next Tick of the
 // others gives each a Sender of its own.
 //
-// The end of ctx stops taking entries; deliveries under way get five seconds more. The error is about the outbox: what
-// went wrong with a delivery is in its receipt.
+// The end of ctx stops taking entries; deliveries under way have the rest of their time, and are marked. The error is about
+// the outbox: what went wrong with a delivery is in its receipt.
 func (s *Sender) Tick(ctx context.Context) (Tally, error) {
 	var (
 		wg    sync.WaitGroup
@@ -175,7 +172,7 @@ func (s *Sender) mark(ctx context.Context, e *Entry, a Attempt) error {
 	return nil
 }
 
-// deliver tries one entry.
+// deliver tries one entry. The end of ctx does not end it: what the other side may have taken by then would be sent again.
 func (s *Sender) deliver(ctx context.Context, c Channel, e *Entry) Attempt {
 	m, err := Decode(e.Body)
 	if err != nil {
@@ -183,10 +180,6 @@ func (s *Sender) deliver(ctx context.Context, c Channel, e *Entry) Attempt {
 	}
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limit())
 	defer cancel()
-	defer context.AfterFunc(ctx, func() {
-		t := time.AfterFunc(grace, cancel)
-		context.AfterFunc(own, func() { t.Stop() })
-	})()
 	receipt, err := c.Send(own, m)
 	a := Attempt{At: s.Now().UTC(), State: Sent, Answer: cut(plain(receipt.Answer), longest)}
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -288,6 +289,56 @@ func TestTick_whatIsUnderWayWhenItIsStoppedIsFinishedAndMarked(t *testing.T) {
 	if err != nil || got != (notice.Tally{Sent: 1}) || o.Open() != 2 {
 		t.Errorf("%+v, %v, %d open", got, err, o.Open())
 	}
+}
+
+// synctest: the seconds are not waited for.
+func TestTick_aSlowAnswerIsWaitedForWhenItIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &noticetest.Memory{}
+		post(t, o, routing(notice.Terms{Name: "a"}), now, change(1), change(2))
+		ctx, cancel := context.WithCancel(t.Context())
+		a := &sink{name: "a", answer: func(ctx context.Context, _ notice.Message) error {
+			cancel()
+			select {
+			case <-time.After(6 * time.Second):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
+		s := sender(o, newWatch(), a)
+		s.Concurrency = 1
+		start := time.Now()
+		got, err := s.Tick(ctx)
+		if err != nil || got != (notice.Tally{Sent: 1}) || o.Open() != 1 {
+			t.Errorf("%+v, %v, %d open: want one that was sent and marked, one that was not begun", got, err, o.Open())
+		}
+		if took := time.Since(start); took != 6*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestTick_whatIsNotAnsweredWhenItIsStoppedEndsAtItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &noticetest.Memory{}
+		post(t, o, routing(notice.Terms{Name: "a"}), now, change(1))
+		ctx, cancel := context.WithCancel(t.Context())
+		a := &sink{name: "a", answer: func(ctx context.Context, _ notice.Message) error {
+			cancel()
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		start := time.Now()
+		got, err := sender(o, newWatch(), a).Tick(ctx)
+		if took := time.Since(start); err != nil || got != (notice.Tally{Failed: 1}) || took != 7*time.Second {
+			t.Errorf("%+v, %v, after %s; a clean stop has nine seconds", got, err, took)
+		}
+		c := change(1)
+		if l := o.Attempts(c.ItemID("a")); len(l) != 1 || !strings.HasPrefix(l[0].Why, "no answer within 7s") {
+			t.Errorf("%+v", l)
+		}
+	})
 }
 
 func TestTick_whatFailedIsTriedAgainAsItWasComposed(t *testing.T) {
