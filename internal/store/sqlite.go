@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	codeCorrupt = 11
 	codeNotDB   = 26
 )
+
+// codesOfDisk are what SQLite answers where the file cannot be written now: busy, read-only, disk I/O, full, cannot be opened.
+var codesOfDisk = []int{5, 8, 10, 13, 14}
 
 const (
 	elsewhere = "--db sqlite:PATH names another file"
@@ -183,14 +187,18 @@ func (e *engineSQLite) read(ctx context.Context, do func(tx *sql.Tx) error) erro
 func (e *engineSQLite) write(ctx context.Context, _ string, do func(ctx context.Context, tx *sql.Tx) error, _ proof) error {
 	tx, err := e.db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("write the journal %s: %w", e.path, err)
+		return e.explain("write", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 	if err := do(ctx, tx); err != nil {
-		return err
+		var s *sqlite.Error
+		if errors.As(err, &s) && slices.Contains(codesOfDisk, s.Code()&0xff) {
+			return e.explain("write", err)
+		}
+		return err // about what was written
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("write the journal %s: %w", e.path, err)
+		return e.explain("write", err)
 	}
 	return nil
 }
