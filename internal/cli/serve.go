@@ -227,7 +227,8 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	}
 	senders := &daemon.Senders{Outbox: s.db.Outbox(), Channels: channels.now, Now: a.sys.Now, Random: rand.Float64}
 	work := &daemon.Work{
-		Store: s.db, List: list, Judge: terms.judge, Tell: teller.Tell, Send: senders.Send, Now: a.sys.Now, Log: a.log(), Health: &daemon.Health{},
+		Store: s.db, List: list, Judge: terms.judge, Tell: teller.Tell, Send: senders.Send, Now: a.sys.Now, Wait: a.wait, Log: a.log(),
+		Health: &daemon.Health{},
 		How:    audit.LiveOptions{Evidence: evidence, Confirm: true, Options: collect.Options{Concurrency: callsInAccount, Now: a.sys.Now}},
 		Owners: terms.owners,
 		Prune: func(ctx context.Context) error {
@@ -247,7 +248,7 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	if turn != nil {
 		work.Rotate = func(ctx context.Context) error { return a.turnDue(ctx, ledger, turn) }
 	}
-	loop := &daemon.Loop{Work: work, Schedule: schedule, Concurrency: f.concurrency, Tick: tick, Wait: a.wait}
+	loop := &daemon.Loop{Work: work, Schedule: schedule, Concurrency: f.concurrency, Tick: tick}
 	s.queue = loop.Queue
 	s.run = func(ctx context.Context) error {
 		loop.Run(ctx)

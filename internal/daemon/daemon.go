@@ -61,6 +61,7 @@ type Work struct {
 	Tell, Send, Rotate, Prune func(ctx context.Context) error
 
 	Now    func() time.Time
+	Wait   func(ctx context.Context, d time.Duration) error // the error is that of ctx
 	Log    *slog.Logger
 	Health *Health
 	// Collected hears of each account that was read, with what that changed; may be nil.
@@ -94,7 +95,7 @@ func (w *Work) Collect(ctx context.Context, m *audit.Member) error {
 	if err != nil {
 		return err
 	}
-	c, err := w.Store.Observe(ctx, o)
+	c, err := w.record(ctx, o)
 	if err != nil {
 		return err
 	}

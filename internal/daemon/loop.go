@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +29,8 @@ const (
 type Loop struct {
 	*Work
 	Schedule    *Schedule
-	Concurrency int                                              // accounts read at once; 0 means 8
-	Tick        time.Duration                                    // between two looks at what is due; 0 means 15 s
-	Wait        func(ctx context.Context, d time.Duration) error // the error is that of ctx
+	Concurrency int           // accounts read at once; 0 means 8
+	Tick        time.Duration // between two looks at what is due; 0 means 15 s
 
 	queue atomic.Int64
 }
@@ -71,9 +72,10 @@ func (l *Loop) tick() time.Duration {
 
 // try runs a part of the work once; a panic in it is an error like another, and is logged with its stack.
 func (w *Work) try(ctx context.Context, part string, do func(ctx context.Context) error) {
+	was := w.Health.Checks()[part].Err
 	err := guarded(ctx, do)
 	w.Health.Note(part, err, w.Now())
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && (was == nil || was.Error() != err.Error()) { // what stands is told once; /readyz tells it each time
 		w.Log.Error(part, "error", err)
 	}
 }
@@ -92,6 +94,10 @@ type collecting struct {
 	*Loop
 	listing Listing
 	listed  time.Time
+	unheard failure // the list, since it cannot be had
+
+	mu      sync.Mutex         // guards the next one
+	trouble map[string]failure // accounts that are due and failed
 }
 
 // round lists the accounts when it is time to, reads those that are due, and has people told.
@@ -104,44 +110,75 @@ func (c *collecting) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	trouble := map[string]failure{}
 	var due []*audit.Member
 	for i := range c.listing.Members {
 		m := &c.listing.Members[i]
-		if !c.Schedule.Due(m.Account.ID, judged[m.Account.ID], now).IsZero() {
+		if c.Schedule.Due(m.Account.ID, judged[m.Account.ID], now).IsZero() {
+			continue
+		}
+		f, failed := c.trouble[m.Account.ID]
+		if failed {
+			trouble[m.Account.ID] = f
+		}
+		if !now.Before(f.next) {
 			due = append(due, m)
 		}
 	}
-	err = c.collect(ctx, due)
+	c.trouble = trouble
+	c.collect(ctx, due)
 	// While the accounts are spread, what changed is gathered: people are told once, of all of them.
 	if c.Tell != nil && ctx.Err() == nil && !c.Schedule.Underway(c.Now()) {
 		c.try(ctx, Notices, c.Tell)
 	}
-	return err
+	return c.troubled()
+}
+
+// troubled names the accounts that failed and were not read since; nil: there are none.
+func (c *collecting) troubled() error {
+	ids := slices.Sorted(maps.Keys(c.trouble))
+	switch len(ids) {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("account %s: %w", ids[0], c.trouble[ids[0]].err)
+	default:
+		return fmt.Errorf("account %s and %d more: %w", ids[0], len(ids)-1, c.trouble[ids[0]].err)
+	}
 }
 
 // list asks again which accounts there are once the schedule has come by since it asked last. When the list cannot be had, that of
-// before serves on, and the next round asks again.
+// before serves on, and a later round asks again.
 func (c *collecting) list(ctx context.Context, now time.Time) error {
-	if !c.listed.IsZero() && !c.Schedule.Last(now).After(c.listed) {
-		return nil
+	if now.Before(c.unheard.next) || c.unheard.err == nil && !c.listed.IsZero() && !c.Schedule.Last(now).After(c.listed) {
+		return c.first()
 	}
 	l, err := c.Accounts(ctx)
 	c.Health.Note(Accounts, err, now)
-	switch {
-	case err == nil:
-		c.listing, c.listed = l, now
-		return nil
-	case c.listed.IsZero():
+	if ctx.Err() != nil {
 		return err
-	default:
-		c.Log.Error(Accounts, "error", err)
-		return nil
 	}
+	if err != nil {
+		c.unheard = c.unheard.again(err, c.Now().UTC())
+		if !c.listed.IsZero() {
+			c.Log.Error(Accounts, "error", err)
+		}
+		return c.first()
+	}
+	c.listing, c.listed, c.unheard = l, now, failure{}
+	return nil
 }
 
-// collect reads accounts, some at once. An account whose record fails is tried again in the next round, and the first such
-// error returned.
-func (c *collecting) collect(ctx context.Context, due []*audit.Member) error {
+// first is why there is no list at all; nil: there is one.
+func (c *collecting) first() error {
+	if c.listed.IsZero() {
+		return c.unheard.err
+	}
+	return nil
+}
+
+// collect reads accounts, some at once. One that fails is tried again later, each time after a longer pause.
+func (c *collecting) collect(ctx context.Context, due []*audit.Member) {
 	c.queue.Store(int64(len(due)))
 	defer c.queue.Store(0)
 	n := c.Concurrency
@@ -150,22 +187,30 @@ func (c *collecting) collect(ctx context.Context, due []*audit.Member) error {
 	}
 	var g errgroup.Group
 	g.SetLimit(n)
-	var first sync.Once
-	var err error
 	for _, m := range due {
 		if ctx.Err() != nil {
 			break
 		}
 		g.Go(func() error {
 			defer c.queue.Add(-1)
-			one := guarded(ctx, func(ctx context.Context) error { return c.Collect(ctx, m) })
-			if one != nil && ctx.Err() == nil {
-				c.Log.Error(Collect, "account", m.Account.ID, "error", one)
-				first.Do(func() { err = fmt.Errorf("account %s: %w", m.Account.ID, one) })
+			err := guarded(ctx, func(ctx context.Context) error { return c.Collect(ctx, m) })
+			if ctx.Err() == nil {
+				c.note(m.Account.ID, err)
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // errors stand beside it
-	return err
+}
+
+// note keeps how an account fared.
+func (c *collecting) note(account string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		delete(c.trouble, account)
+		return
+	}
+	c.trouble[account] = c.trouble[account].again(err, c.Now().UTC())
+	c.Log.Error(Collect, "account", account, "error", err, "next_try", c.trouble[account].next)
 }

@@ -343,16 +343,109 @@ func TestLoop_oneAccountThatCannotBeRecordedIsTriedAgainAndStopsNobody(t *testin
 	}
 }
 
+func TestLoop_anAccountThatCannotBeRecordedIsReadLessAndLess(t *testing.T) {
+	c := newClock(morning)
+	cloud, members := company(t, 2)
+	w, db := work(t, c, cloud, members)
+	w.Store = &failing{DB: db, account: members[1].Account.ID}
+	start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 0), Tick: 15 * time.Second}, c, 1)
+	reports(cloud)
+	for range 40 {
+		c.move(15 * time.Second)
+		if h := w.Health.Checks()[daemon.Collect]; h.Err == nil || !h.At.Equal(c.Now()) || !h.Since.Equal(morning) {
+			t.Fatalf("%s: %+v, want that an account fails since %s, and that it was looked at", c.Now(), h, morning)
+		}
+	}
+	if n := reports(cloud); n != 6 { // after 15, 30, 60, 105, 195 and 360 seconds
+		t.Errorf("read %d more times within ten minutes, want 6", n)
+	}
+}
+
+func TestLoop_waitsToRecordWhatWasRead(t *testing.T) {
+	c := newClock(morning)
+	cloud, members := company(t, 1)
+	w, db := work(t, c, cloud, members)
+	w.Store = &failing{DB: db, account: members[0].Account.ID, times: 3, err: &store.Error{Problem: "disk is full"}}
+	start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 0), Tick: time.Minute}, c, 1)
+	for range 3 {
+		c.move(2 * time.Second)
+	}
+	if judged, err := db.JudgedAt(t.Context()); len(judged) != 1 || err != nil {
+		t.Errorf("%v, %v", judged, err)
+	}
+	if n := reports(cloud); n != 1 {
+		t.Errorf("it was read %d times, want once", n)
+	}
+}
+
+// failing does not record an account: never, or so many times.
 type failing struct {
 	*store.DB
 	account string
+	times   int // 0: never
+	err     error
 }
 
 func (f *failing) Observe(ctx context.Context, o *history.Observation) (history.Changes, error) {
-	if o.Account.ID == f.account {
-		return history.Changes{}, errors.New("database is away")
+	if o.Account.ID != f.account {
+		return f.DB.Observe(ctx, o)
 	}
-	return f.DB.Observe(ctx, o)
+	if f.times--; f.times == 0 {
+		f.account = ""
+	}
+	if f.err != nil {
+		return history.Changes{}, f.err
+	}
+	return history.Changes{}, errors.New("it is refused")
+}
+
+func TestLoop_asksLessAndLessForAListThatDoesNotCome(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		c := newClock(morning.Add(-time.Minute))
+		cloud, members := company(t, 1)
+		w, _ := work(t, c, cloud, members)
+		list, asked, broken := w.List, 0, first
+		w.List = func(ctx context.Context) (daemon.Listing, error) {
+			asked++
+			if broken {
+				return daemon.Listing{}, errors.New("organizations is away")
+			}
+			return list(ctx)
+		}
+		start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 0), Tick: 15 * time.Second}, c, 1)
+		if !first {
+			broken = true
+			for range 4 {
+				c.move(15 * time.Second) // the schedule comes by
+			}
+		}
+		asked = 0
+		began := c.Now()
+		for range 40 {
+			c.move(15 * time.Second)
+			if h := w.Health.Checks()[daemon.Accounts]; h.Err == nil || h.Since.After(began) {
+				t.Fatalf("%+v", h)
+			}
+		}
+		if asked != 6 {
+			t.Errorf("asked %d more times within ten minutes, want 6", asked)
+		}
+		broken = false
+		c.move(10 * time.Minute)
+		if h := w.Health.Checks(); h[daemon.Accounts].Err != nil || h[daemon.Collect].Err != nil {
+			t.Errorf("it has recovered: %+v", h)
+		}
+	}
+}
+
+func TestPauseAfter_growsToTenMinutes(t *testing.T) {
+	for failures, want := range map[int]time.Duration{
+		0: 5 * time.Second, 1: 5 * time.Second, 2: 10 * time.Second, 7: 320 * time.Second, 8: 10 * time.Minute, 25: 10 * time.Minute, 1000: 10 * time.Minute,
+	} {
+		if got := daemon.PauseAfter(failures); got != want {
+			t.Errorf("after %d failures %s, want %s", failures, got, want)
+		}
+	}
 }
 
 func TestLoop_accountsThatLeaveAreClosed(t *testing.T) {

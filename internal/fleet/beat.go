@@ -179,7 +179,7 @@ func (f *fleet) missing(ctx context.Context) error {
 			scheduled_at = now() + least($5::interval * power(2, least(attempt, 10) - 1), $6::interval),
 			errors = array_append(errors, jsonb_build_object('at', now(), 'attempt', attempt, 'error', 'its machine is gone', 'trace', ''))
 		WHERE id = ANY ($4) AND `+lost+` RETURNING id, kind, args ->> 'account'`,
-		f.Missing, kinds, int64(lockSpace), ids, firstPause, longestPause)
+		f.Missing, kinds, int64(lockSpace), ids, daemon.FirstPause, daemon.LongestPause)
 	if err != nil {
 		return err
 	}

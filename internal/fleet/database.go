@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -113,12 +110,4 @@ func unreachable(url string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("reach the queue in %s: %w\nhint: is the server up, and reachable from here?", store.NameOf(url), err)
-}
-
-// away tells whether the server could not be reached, or was lost on the way.
-func away(err error) bool {
-	var trouble *store.Error
-	var network net.Error
-	return errors.As(err, &trouble) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		strings.Contains(err.Error(), "conn closed")
 }

@@ -104,7 +104,7 @@ func (s *Settings) Validate() error {
 // fleet is one machine at work.
 type fleet struct {
 	Settings
-	work  daemon.Work // with a Store that waits for the server
+	work  daemon.Work
 	log   *slog.Logger
 	pool  *pgxpool.Pool
 	locks *locks
@@ -122,7 +122,7 @@ func Run(ctx context.Context, s Settings) error {
 		return fmt.Errorf("settings of the fleet: %w", err)
 	}
 	f := &fleet{Settings: s.withDefaults(), work: *s.Work, log: s.Work.Log}
-	f.work.Store = &patient{Store: s.Work.Store, log: f.log}
+	f.work.Wait = pause
 	f.known = &listing{fleet: f, turn: make(chan struct{}, 1)}
 	f.onStop = func(do func()) func() bool { return context.AfterFunc(ctx, do) }
 	if err := Migrate(ctx, s.URL); err != nil {
@@ -194,6 +194,18 @@ func (f *fleet) config() *river.Config {
 		SoftStopTimeout:             softStop,
 		DiscardedJobRetentionPeriod: 24 * time.Hour,
 		FetchOnlyKnownKinds:         true, // while an update is on its way, a machine of before leaves alone what it does not know
+	}
+}
+
+// pause waits; the error is that of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -20,12 +20,7 @@ const (
 	partQueue    = "part"
 )
 
-const (
-	firstPause   = 5 * time.Second // after a failure; doubled each time
-	longestPause = 10 * time.Minute
-
-	busyPause = 3 * time.Second // before a job asks again for an account that another one has
-)
+const busyPause = 3 * time.Second // before a job asks again for an account that another one has
 
 // The jobs about one account. Due is the instant that a job is put in for: each has one of its own.
 type collectArgs struct {
@@ -101,15 +96,7 @@ type backoff struct{ now func() time.Time }
 
 // NextRetry doubles the pause with each failure.
 func (b *backoff) NextRetry(job *rivertype.JobRow) time.Time {
-	return b.now().Add(pauseAfter(len(job.Errors) + 1))
-}
-
-// pauseAfter is the pause after so many failures.
-func pauseAfter(failures int) time.Duration {
-	if failures > 8 {
-		return longestPause
-	}
-	return min(firstPause<<(max(failures, 1)-1), longestPause)
+	return b.now().Add(daemon.PauseAfter(len(job.Errors) + 1))
 }
 
 // troubles tells of jobs that failed.

@@ -91,13 +91,3 @@ func TestLocks_areTakenAgainAfterACutOrEndTheirJob(t *testing.T) {
 		}
 	}
 }
-
-func TestPauseAfter_growsToTenMinutes(t *testing.T) {
-	for failures, want := range map[int]time.Duration{
-		0: 5 * time.Second, 1: 5 * time.Second, 2: 10 * time.Second, 7: 320 * time.Second, 8: 10 * time.Minute, 25: 10 * time.Minute, 1000: 10 * time.Minute,
-	} {
-		if got := pauseAfter(failures); got != want {
-			t.Errorf("after %d failures %s, want %s", failures, got, want)
-		}
-	}
-}
