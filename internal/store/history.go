@@ -279,45 +279,6 @@ func (d *DB) leave(ctx context.Context, a fact.Account, at time.Time) (history.C
 	return c, err
 }
 
-// Before says what is too old to keep. Zero keeps everything.
-type Before struct {
-	Closed  time.Time // verdicts that closed before it; open ones stay however old they are
-	Days    time.Time // days of trends before it
-	Notices time.Time // notices that were delivered or given up before it; the same change would then be told again
-}
-
-// Prune forgets what is too old, and tells how many rows that were.
-func (d *DB) Prune(ctx context.Context, b Before) (int64, error) {
-	closed, days, told := journal.Stamp(b.Closed), b.Days.UTC().Format(time.DateOnly), journal.Stamp(b.Notices)
-	var gone int64
-	err := d.write(ctx, "prune", func(ctx context.Context, tx *sql.Tx) error {
-		gone = 0
-		for _, q := range []struct{ query, before string }{
-			{`DELETE FROM verdicts WHERE closed_at IS NOT NULL AND closed_at < $1`, closed},
-			{`DELETE FROM days WHERE day < $1`, days},
-			{`DELETE FROM notice_attempts WHERE notice IN (SELECT id FROM notices WHERE closed_at IS NOT NULL AND closed_at < $1)`, told},
-			{`DELETE FROM notice_covers WHERE notice IN (SELECT id FROM notices WHERE closed_at IS NOT NULL AND closed_at < $1)`, told},
-			{`DELETE FROM notices WHERE closed_at IS NOT NULL AND closed_at < $1`, told},
-		} {
-			res, err := tx.ExecContext(ctx, q.query, q.before)
-			if err != nil {
-				return err
-			}
-			n, err := res.RowsAffected()
-			if err != nil {
-				return err
-			}
-			gone += n
-		}
-		return nil
-	}, leaves(`SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM verdicts WHERE closed_at < $1) AND NOT EXISTS (SELECT 1 FROM days WHERE day < $2)
-		AND NOT EXISTS (SELECT 1 FROM notices WHERE closed_at < $3)`, closed, days, told))
-	if err != nil {
-		return 0, fmt.Errorf("forget what is too old: %w", err)
-	}
-	return gone, nil
-}
-
 // dueRow is a verdict in the column due: one that passes, and fails from an instant on.
 type dueRow struct {
 	ID         string            `json:"id"`
