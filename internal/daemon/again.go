@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -26,6 +27,14 @@ func PauseAfter(failures int) time.Duration {
 		return LongestPause
 	}
 	return min(FirstPause<<(max(failures, 1)-1), LongestPause)
+}
+
+// Trouble says what fails, the first of some, and why.
+func Trouble(first string, more int, why error) error {
+	if more > 0 {
+		first = fmt.Sprintf("%s and %d more", first, more)
+	}
+	return fmt.Errorf("%s: %w", first, why)
 }
 
 // failure is what failed and is to be tried again. Its zero value has not failed.

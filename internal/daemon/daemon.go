@@ -146,7 +146,7 @@ type Health struct {
 // Check is how a part of the work fares.
 type Check struct {
 	Err   error     // of the last try; nil: it went well
-	At    time.Time // of the last try
+	At    time.Time // of the last try, or look whether there is something to do
 	Since time.Time // since when it goes as it does
 }
 
@@ -157,6 +157,10 @@ func (h *Health) Note(part string, err error, at time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.note(part, err, at)
+}
+
+func (h *Health) note(part string, err error, at time.Time) {
 	if h.checks == nil {
 		h.checks = map[string]Check{}
 	}
@@ -165,6 +169,15 @@ func (h *Health) Note(part string, err error, at time.Time) {
 		c.Since = was.Since
 	}
 	h.checks[part] = c
+}
+
+// Heard records that a part of the work went well elsewhere at an instant. What was tried here since then stands.
+func (h *Health) Heard(part string, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if was, ok := h.checks[part]; !ok || was.At.Before(at) {
+		h.note(part, nil, at)
+	}
 }
 
 // Checks are the last tries by part.

@@ -137,20 +137,17 @@ func (c *collecting) round(ctx context.Context) error {
 // troubled names the accounts that failed and were not read since; nil: there are none.
 func (c *collecting) troubled() error {
 	ids := slices.Sorted(maps.Keys(c.trouble))
-	switch len(ids) {
-	case 0:
+	if len(ids) == 0 {
 		return nil
-	case 1:
-		return fmt.Errorf("account %s: %w", ids[0], c.trouble[ids[0]].err)
-	default:
-		return fmt.Errorf("account %s and %d more: %w", ids[0], len(ids)-1, c.trouble[ids[0]].err)
 	}
+	return Trouble("account "+ids[0], len(ids)-1, c.trouble[ids[0]].err)
 }
 
 // list asks again which accounts there are once the schedule has come by since it asked last. When the list cannot be had, that of
 // before serves on, and a later round asks again.
 func (c *collecting) list(ctx context.Context, now time.Time) error {
 	if now.Before(c.unheard.next) || c.unheard.err == nil && !c.listed.IsZero() && !c.Schedule.Last(now).After(c.listed) {
+		c.Health.Note(Accounts, c.unheard.err, now)
 		return c.first()
 	}
 	l, err := c.Accounts(ctx)

@@ -361,6 +361,38 @@ func TestLoop_anAccountThatCannotBeRecordedIsReadLessAndLess(t *testing.T) {
 	}
 }
 
+// An alert tells of a part that was not tried for long: one that has nothing to do is none.
+func TestLoop_everyPartIsLookedAtThoughNothingIsDue(t *testing.T) {
+	c := newClock(morning)
+	cloud, members := company(t, 1)
+	w, _ := work(t, c, cloud, members)
+	nothing := func(context.Context) error { return nil }
+	w.Send, w.Rotate, w.Tell = nothing, nothing, nothing
+	start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 0), Tick: time.Hour}, c, 3)
+	for range 24 {
+		c.move(time.Hour)
+		for _, part := range []string{daemon.Accounts, daemon.Collect, daemon.Notices, daemon.Delivery, daemon.Rotations} {
+			if h := w.Health.Checks()[part]; !h.At.Equal(c.Now()) || h.Err != nil {
+				t.Errorf("%s at %s: %+v", part, c.Now(), h)
+			}
+		}
+	}
+}
+
+func TestHealth_whatWentWellElsewhereDoesNotHideALaterFailureHere(t *testing.T) {
+	var h daemon.Health
+	h.Heard("retention", morning)
+	h.Note("retention", errors.New("no"), morning.Add(time.Hour))
+	h.Heard("retention", morning.Add(time.Minute))
+	if c := h.Checks()["retention"]; c.Err == nil {
+		t.Errorf("%+v: it failed since", c)
+	}
+	h.Heard("retention", morning.Add(2*time.Hour))
+	if c := h.Checks()["retention"]; c.Err != nil || !c.Since.Equal(morning.Add(2*time.Hour)) || !c.At.Equal(c.Since) {
+		t.Errorf("%+v: it went well elsewhere", c)
+	}
+}
+
 func TestLoop_waitsToRecordWhatWasRead(t *testing.T) {
 	c := newClock(morning)
 	cloud, members := company(t, 1)

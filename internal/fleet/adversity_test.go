@@ -111,9 +111,11 @@ func TestRun_triesAgainWhatPanicsAndReadsTheOthersMeanwhile(t *testing.T) {
 	w := organise(t, sim.Options{Accounts: 10, Users: 2})
 	db := postgres.URL(t)
 	var healed atomic.Bool
+	var health *daemon.Health
 	m := w.machine("one", db)
 	m.Concurrency = 2
 	r := begin(t, m, func(s *fleet.Settings) {
+		health = s.Work.Health
 		members(s, func(m *audit.Member) {
 			open := m.Open
 			m.Open = func(ctx context.Context) (audit.Reader, func(), error) {
@@ -137,8 +139,21 @@ func TestRun_triesAgainWhatPanicsAndReadsTheOthersMeanwhile(t *testing.T) {
 	if j := stand.Troubled[0]; j.Account != sim.ID(3) || j.Kind != "collect" || !strings.Contains(j.Why, "panic: the sky falls") || strings.Contains(j.Why, "\n") || j.Given {
 		t.Errorf("the trouble is told as %+v", j)
 	}
+	var first daemon.Check
+	for range 3 { // also while the beats go on
+		sent := w.of("sent")
+		w.wait(t, "the account in trouble", func(n map[string]int) bool { return n["sent"] >= sent+2 && health.Checks()[daemon.Collect].Err != nil })
+		c := health.Checks()[daemon.Collect]
+		if first.At.IsZero() {
+			first = c
+		}
+		if c.Err == nil || !strings.Contains(c.Err.Error(), sim.ID(3)) || strings.Contains(c.Err.Error(), "\n") || !c.Since.Equal(first.Since) {
+			t.Errorf("%+v: want that account %s fails since %s", c, sim.ID(3), first.Since)
+		}
+	}
 	healed.Store(true)
 	w.wait(t, "the last one judged", func(n map[string]int) bool { return n["judged "+sim.ID(3)] == 1 })
+	w.wait(t, "no trouble", func(map[string]int) bool { return health.Checks()[daemon.Collect].Err == nil })
 	r.end(t)
 	if stand, err = q.Stand(t.Context()); err != nil || len(stand.Troubled) != 0 || stand.Accounts != (fleet.Count{}) {
 		t.Errorf("afterwards %+v, %v: want nothing left", stand, err)

@@ -86,13 +86,13 @@ func (b *beating) Work(ctx context.Context, job *river.Job[partArgs]) error {
 		}
 		held, release, err := b.locks.take(ctx, partKey(p.name))
 		if errors.Is(err, errBusy) {
-			return nil // the next beat comes
+			return river.RecordOutput(ctx, "busy") // the next beat comes
 		}
 		if err == nil {
 			err = guarded(held, p.do)
 			release()
 		}
-		if p.name != missingPart {
+		if err != nil && p.name != missingPart { // what went well is heeded, on every machine
 			b.work.Health.Note(p.name, err, b.work.Now())
 		}
 		if err != nil && ctx.Err() != nil {

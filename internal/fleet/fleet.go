@@ -151,6 +151,7 @@ func (f *fleet) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { f.locks.keep(keeping) })
 	wg.Go(func() { f.known.keep(ctx) })
+	wg.Go(func() { f.heed(ctx) })
 	f.log.Info("working in the fleet", "machine", f.queue.ID(), "accounts_at_once", f.Concurrency)
 	stopped, ended := f.queue.Stopped(), make(chan struct{})
 	<-ctx.Done()

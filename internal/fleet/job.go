@@ -126,7 +126,7 @@ func (c *collecting) Timeout(*river.Job[collectArgs]) time.Duration { return c.L
 // Work reads the account, unless it was judged since the instant that the job is for, or is there no more.
 func (c *collecting) Work(ctx context.Context, job *river.Job[collectArgs]) error {
 	id := job.Args.Account
-	err := c.exclusive(ctx, id, func(ctx context.Context) error {
+	return c.exclusive(ctx, id, func(ctx context.Context) error {
 		a, _, err := c.Book.AccountOf(ctx, id)
 		if err != nil {
 			return err
@@ -144,10 +144,6 @@ func (c *collecting) Work(ctx context.Context, job *river.Job[collectArgs]) erro
 		}
 		return c.work.Collect(ctx, m)
 	})
-	if !snoozed(err) {
-		c.work.Health.Note(daemon.Collect, err, c.work.Now())
-	}
-	return err
 }
 
 // rotating is the work on one rotation.
@@ -161,7 +157,7 @@ func (r *rotating) Timeout(*river.Job[rotateArgs]) time.Duration { return longes
 
 // Work moves the rotation on, unless it has been moved on since it was found due.
 func (r *rotating) Work(ctx context.Context, job *river.Job[rotateArgs]) error {
-	err := r.exclusive(ctx, job.Args.Account, func(ctx context.Context) error {
+	return r.exclusive(ctx, job.Args.Account, func(ctx context.Context) error {
 		now, err := r.Rotations.Load(ctx, job.Args.Rotation)
 		if err != nil {
 			return err
@@ -171,13 +167,4 @@ func (r *rotating) Work(ctx context.Context, job *river.Job[rotateArgs]) error {
 		}
 		return r.Rotate(ctx, job.Args.Rotation, job.Args.Account)
 	})
-	if !snoozed(err) {
-		r.work.Health.Note(daemon.Rotations, err, r.work.Now())
-	}
-	return err
-}
-
-func snoozed(err error) bool {
-	var later *river.JobSnoozeError
-	return errors.As(err, &later)
 }

@@ -25,10 +25,13 @@ type listing struct {
 	turn   chan struct{}        // taken by the one who lists, or puts in; guards the next two
 	put    map[collectArgs]bool // what was put in since it was listed
 	closed time.Time            // when what is open of accounts that are gone was last closed; zero: not yet
+	fails  int                  // in a row
+	again  time.Time            // after a failure it is not listed before then
 
 	mu      sync.Mutex // guards what follows
 	at      time.Time  // zero: not listed yet
 	members map[string]*audit.Member
+	failed  error // of the last try; nil: it went well
 }
 
 func (l *listing) take(ctx context.Context) (release func(), err error) {
@@ -70,13 +73,38 @@ func (l *listing) member(ctx context.Context, id string) (*audit.Member, error) 
 		return nil, err
 	}
 	defer release()
-	if members, at := l.last(); at.IsZero() || members[id] == nil && l.work.Now().Sub(at) >= newcomer {
+	members, at := l.last()
+	switch now := l.work.Now(); {
+	case now.Before(l.again):
+		if at.IsZero() {
+			return nil, fmt.Errorf("list the accounts: %w", l.trouble())
+		}
+	case at.IsZero() || members[id] == nil && now.Sub(at) >= newcomer:
 		if err := l.list(ctx, l.work.List); err != nil {
 			return nil, err
 		}
 	}
-	members, _ := l.last()
+	members, _ = l.last()
 	return members[id], nil
+}
+
+// trouble is why the last list could not be had; nil: it could.
+func (l *listing) trouble() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// fare keeps how a try to list went: after each that fails the next is later. The caller has the turn.
+func (l *listing) fare(err error, now time.Time) {
+	l.fails++
+	l.again = now.Add(daemon.PauseAfter(l.fails))
+	if err == nil {
+		l.fails, l.again = 0, time.Time{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err
 }
 
 // list asks which accounts there are; the caller has the turn. When that cannot be had the list of before serves on.
@@ -85,6 +113,9 @@ func (l *listing) list(ctx context.Context, ask func(context.Context) (daemon.Li
 	now := l.work.Now()
 	l.work.Health.Note(daemon.Accounts, err, now)
 	_, before := l.last()
+	if ctx.Err() == nil {
+		l.fare(err, now)
+	}
 	switch {
 	case err != nil && before.IsZero():
 		return fmt.Errorf("list the accounts: %w", err)
@@ -115,7 +146,7 @@ func (l *listing) accounts(ctx context.Context) error {
 	defer release()
 	now := l.work.Now().UTC()
 	last := l.Schedule.Last(now)
-	if now.Sub(l.closed) >= l.Relist || last.After(l.closed) {
+	if !now.Before(l.again) && (now.Sub(l.closed) >= l.Relist || last.After(l.closed)) {
 		if err := l.list(ctx, l.work.Accounts); err != nil {
 			return err
 		}

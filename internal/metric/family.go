@@ -37,7 +37,7 @@ var (
 	awsThrottled = Family{Name: "keyreeve_aws_throttled_requests_total", Help: "HTTP requests of this process that AWS put off.", Counter: true, Labels: []string{"action"}}
 	due          = Family{Name: "keyreeve_accounts_due", Help: "Accounts that are due and not yet read."}
 	partOK       = Family{Name: "keyreeve_part_ok", Help: "1 when the last try of a part of the work went well, else 0.", Labels: []string{"part"}}
-	partTried    = Family{Name: "keyreeve_part_tried_timestamp_seconds", Help: "When a part of the work was last tried, in seconds since 1970.", Labels: []string{"part"}}
+	partTried    = Family{Name: "keyreeve_part_tried_timestamp_seconds", Help: "When a part of the work was last tried, or found to have nothing to do, in seconds since 1970.", Labels: []string{"part"}}
 	partSince    = Family{Name: "keyreeve_part_since_timestamp_seconds", Help: "Since when a part of the work goes well, or does not, in seconds since 1970.", Labels: []string{"part"}}
 )
 
