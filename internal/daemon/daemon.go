@@ -56,9 +56,11 @@ type Work struct {
 	// Owners tells whether anybody asks whose a user is. nil: nobody does.
 	Owners func(now time.Time) (bool, error)
 
-	// Tell hands what changed and what falls due to the outbox, Send delivers what is in it, Rotate moves rotations on, Prune
-	// forgets what is too old. nil: nobody does.
-	Tell, Send, Rotate, Prune func(ctx context.Context) error
+	// Tell hands what changed and what falls due to the outbox; urgent: only what cannot wait until all accounts are read. nil: nobody
+	// does, as of the next three.
+	Tell func(ctx context.Context, urgent bool) error
+	// Send delivers what is in the outbox, Rotate moves rotations on, Prune forgets what is too old.
+	Send, Rotate, Prune func(ctx context.Context) error
 
 	Now    func() time.Time
 	Wait   func(ctx context.Context, d time.Duration) error // the error is that of ctx

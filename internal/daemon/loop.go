@@ -100,8 +100,18 @@ type collecting struct {
 	trouble map[string]failure // accounts that are due and failed
 }
 
-// round lists the accounts when it is time to, reads those that are due, and has people told.
+// round reads the accounts that are due, and has people told. While the accounts are spread, what changed is gathered: people
+// are told once, of all of them, except what cannot wait.
 func (c *collecting) round(ctx context.Context) error {
+	err := c.read(ctx)
+	if c.Tell != nil && ctx.Err() == nil {
+		c.try(ctx, Notices, func(ctx context.Context) error { return c.Tell(ctx, c.Schedule.Underway(c.Now())) })
+	}
+	return err
+}
+
+// read lists the accounts when it is time to, and reads those that are due.
+func (c *collecting) read(ctx context.Context) error {
 	now := c.Now().UTC()
 	if err := c.list(ctx, now); err != nil {
 		return err
@@ -127,10 +137,6 @@ func (c *collecting) round(ctx context.Context) error {
 	}
 	c.trouble = trouble
 	c.collect(ctx, due)
-	// While the accounts are spread, what changed is gathered: people are told once, of all of them.
-	if c.Tell != nil && ctx.Err() == nil && !c.Schedule.Underway(c.Now()) {
-		c.try(ctx, Notices, c.Tell)
-	}
 	return c.troubled()
 }
 

@@ -367,8 +367,8 @@ func TestLoop_everyPartIsLookedAtThoughNothingIsDue(t *testing.T) {
 	cloud, members := company(t, 1)
 	w, _ := work(t, c, cloud, members)
 	nothing := func(context.Context) error { return nil }
-	w.Send, w.Rotate, w.Tell = nothing, nothing, nothing
-	start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 0), Tick: time.Hour}, c, 3)
+	w.Send, w.Rotate, w.Tell = nothing, nothing, func(context.Context, bool) error { return nil }
+	start(t, &daemon.Loop{Work: w, Schedule: schedule(t, "0 6 * * *", "", 12*time.Hour), Tick: time.Hour}, c, 3)
 	for range 24 {
 		c.move(time.Hour)
 		for _, part := range []string{daemon.Accounts, daemon.Collect, daemon.Notices, daemon.Delivery, daemon.Rotations} {
@@ -507,7 +507,12 @@ func TestLoop_tellsOnceOfAllAccountsThatAreSpread(t *testing.T) {
 	cloud, members := company(t, 6)
 	w, db := work(t, c, cloud, members)
 	var told []int
-	w.Tell = func(ctx context.Context) error {
+	urgent := 0
+	w.Tell = func(ctx context.Context, only bool) error {
+		if only {
+			urgent++
+			return nil
+		}
 		untold, err := db.Untold(ctx)
 		if err != nil {
 			return err
@@ -528,5 +533,8 @@ func TestLoop_tellsOnceOfAllAccountsThatAreSpread(t *testing.T) {
 	}
 	if !slices.Equal(told, []int{6, 6}) {
 		t.Errorf("told of %v accounts at a time, want all 6 at the start and all 6 after the spread", told)
+	}
+	if urgent != 30 {
+		t.Errorf("what is urgent was told %d times, want at each look while accounts are spread: 30 times", urgent)
 	}
 }

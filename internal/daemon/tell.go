@@ -22,6 +22,7 @@ type Record interface {
 	Moves(ctx context.Context, account string, after time.Time) ([]history.Entry, error)
 	Told(ctx context.Context, account string, until time.Time) error
 	Accounts(ctx context.Context, after string, limit int) ([]store.Account, error)
+	AccountOf(ctx context.Context, id string) (store.Account, bool, error)
 }
 
 // Standing is what stands open, and which rotations wait.
@@ -42,13 +43,15 @@ type Teller struct {
 
 	mu       sync.Mutex
 	reminded time.Time
+	hurried  map[string]time.Time // accounts that were looked at for what is urgent and not told of since, as they were judged then
 }
 
 // remindEvery is the least time between two looks at what falls due: reminders come by the day.
 const remindEvery = time.Hour
 
-// Tell is a handler of Work. Settings that tell nobody leave everything to be told later.
-func (t *Teller) Tell(ctx context.Context) error {
+// Tell is a handler of Work. Settings that tell nobody leave everything to be told later. Urgent are critical verdicts that opened, and
+// rotations that wait for a person; with the rest the outbox does not take them again.
+func (t *Teller) Tell(ctx context.Context, urgent bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.Now().UTC()
@@ -56,11 +59,16 @@ func (t *Teller) Tell(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the settings of notices: %w", err)
 	}
-	changes, told, err := t.changes(ctx)
+	changes, told, err := t.changes(ctx, urgent)
 	if err != nil {
 		return err
 	}
-	if now.Sub(t.reminded) >= remindEvery || now.Before(t.reminded) {
+	waits, err := t.waits(ctx)
+	if err != nil {
+		return err
+	}
+	changes = append(changes, waits...)
+	if !urgent && (now.Sub(t.reminded) >= remindEvery || now.Before(t.reminded)) {
 		due, err := t.due(ctx, &reminders, now)
 		if err != nil {
 			return err
@@ -72,11 +80,21 @@ func (t *Teller) Tell(ctx context.Context) error {
 		t.reminded = time.Time{}
 		return err
 	}
-	for _, a := range told {
-		if err := t.Record.Told(ctx, a.Account.ID, latest(&a)); err != nil {
+	if urgent {
+		if t.hurried == nil {
+			t.hurried = map[string]time.Time{}
+		}
+		for i := range told {
+			t.hurried[told[i].Account.ID] = latest(&told[i])
+		}
+		return nil
+	}
+	for i := range told {
+		if err := t.Record.Told(ctx, told[i].Account.ID, latest(&told[i])); err != nil {
 			return err
 		}
 	}
+	t.hurried = nil
 	return nil
 }
 
@@ -88,11 +106,15 @@ func latest(a *store.Account) time.Time {
 	return a.JudgedAt
 }
 
-// changes are what changed since it was last told, and the accounts that this is about.
-func (t *Teller) changes(ctx context.Context) ([]notice.Change, []store.Account, error) {
+// changes are what changed since it was last told, and the accounts that this is about. urgent: only what cannot wait, of accounts that
+// were not looked at for that.
+func (t *Teller) changes(ctx context.Context, urgent bool) ([]notice.Change, []store.Account, error) {
 	accounts, err := t.Record.Untold(ctx)
 	if err != nil {
 		return nil, nil, err
+	}
+	if urgent {
+		accounts = slices.DeleteFunc(accounts, func(a store.Account) bool { return t.hurried[a.Account.ID].Equal(latest(&a)) })
 	}
 	var out []notice.Change
 	for i := range accounts {
@@ -108,6 +130,9 @@ func (t *Teller) changes(ctx context.Context) ([]notice.Change, []store.Account,
 		if u := a.UnreadSince; !u.IsZero() && u.After(a.PostedAt) && a.GoneAt.IsZero() {
 			out = append(out, notice.Change{Kind: notice.Unreadable, At: u, Account: a.Account, Gap: firstGap(a)})
 		}
+	}
+	if urgent {
+		out = slices.DeleteFunc(out, func(c notice.Change) bool { return c.Kind != notice.Opened || c.Verdict.Severity != finding.Critical })
 	}
 	return out, accounts, nil
 }
@@ -162,7 +187,31 @@ func firstGap(a *store.Account) *fact.Gap {
 	return &fact.Gap{Account: a.Account.ID, Why: "not told"}
 }
 
-// due are the reminders: what falls due soon or is overdue, rotations that wait for a person, accepted risks that end.
+// waits are the rotations that wait for a person. The outbox knows those that were told.
+func (t *Teller) waits(ctx context.Context) ([]notice.Change, error) {
+	waiting, err := t.Standing.Waiting(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []notice.Change
+	for i := range waiting {
+		w := &waiting[i]
+		a, ok, err := t.Record.AccountOf(ctx, w.Account)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			a.Account = fact.Account{ID: w.Account, Partition: w.Partition}
+		}
+		out = append(out, notice.Change{
+			Kind: notice.Waits, At: w.EnteredAt, Account: a.Account,
+			Rotation: &notice.Rotation{ID: w.ID, State: string(w.State), Why: w.Why, User: w.User, KeyID: w.Old.ID},
+		})
+	}
+	return out, nil
+}
+
+// due are the reminders: what falls due soon or is overdue, accepted risks that end.
 func (t *Teller) due(ctx context.Context, r *notice.Reminders, now time.Time) ([]notice.Change, error) {
 	accounts, err := t.Record.Accounts(ctx, "", 0)
 	if err != nil {
@@ -190,21 +239,6 @@ func (t *Teller) due(ctx context.Context, r *notice.Reminders, now time.Time) ([
 		}
 	}
 	out := r.Verdicts(standing, now)
-	waiting, err := t.Standing.Waiting(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range waiting {
-		w := &waiting[i]
-		a, ok := byID[w.Account]
-		if !ok {
-			a = fact.Account{ID: w.Account, Partition: w.Partition}
-		}
-		out = append(out, notice.Change{
-			Kind: notice.Waits, At: w.EnteredAt, Account: a,
-			Rotation: &notice.Rotation{ID: w.ID, State: string(w.State), Why: w.Why, User: w.User, KeyID: w.Old.ID},
-		})
-	}
 	exceptions, err := t.Exceptions(now)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,8 @@ const (
 
 	mostRotations = 1000 // that are put in by one beat
 
-	// longestHold is for how long people are not told while accounts wait to be read: what changed in one cycle belongs together.
+	// longestHold is for how long people are told only what is urgent while accounts wait to be read: what changed in one cycle
+	// belongs together.
 	longestHold = 5 * time.Minute
 	secondLook  = time.Second // between two looks for jobs that are missing
 )
@@ -103,19 +104,19 @@ func (b *beating) Work(ctx context.Context, job *river.Job[partArgs]) error {
 	return fmt.Errorf("the part %q is unknown here", job.Args.Part)
 }
 
-// tell has people told, but not while accounts are spread, or those that came due together are still being read.
+// tell has people told, but only what cannot wait while accounts are spread, or those that came due together are still being read.
 func (f *fleet) tell(ctx context.Context) error {
 	if f.Schedule.Underway(f.work.Now()) {
-		return nil
+		return f.work.Tell(ctx, true)
 	}
 	var wait bool
 	err := f.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM river_job
 		WHERE kind = $1 AND state IN ('available', 'running') AND scheduled_at BETWEEN now() - $2::interval AND now())`,
 		collectArgs{}.Kind(), longestHold).Scan(&wait)
-	if err != nil || wait {
+	if err != nil {
 		return err
 	}
-	return f.work.Tell(ctx)
+	return f.work.Tell(ctx, wait)
 }
 
 // send delivers notices. It takes none once this machine is to stop, though River leaves the beat some seconds more: what would be

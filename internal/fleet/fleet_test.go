@@ -94,8 +94,15 @@ func (m *machine) settings(ctx context.Context, log io.Writer) (fleet.Settings, 
 		How:   audit.LiveOptions{Options: collect.Options{Now: time.Now}, Evidence: fact.Report, Confirm: true},
 		Now:   time.Now, Log: slog.New(slog.NewTextHandler(log, nil)), Health: &daemon.Health{},
 		Collected: func(o *history.Observation, _ *history.Changes) { m.tell("judged", o.Account.ID) },
-		Tell:      func(context.Context) error { m.tell("told", m.Name); return nil },
-		Send:      func(context.Context) error { m.tell("sent", m.Name); return nil },
+		Tell: func(_ context.Context, urgent bool) error {
+			if urgent {
+				m.tell("told of what is urgent", m.Name)
+			} else {
+				m.tell("told", m.Name)
+			}
+			return nil
+		},
+		Send: func(context.Context) error { m.tell("sent", m.Name); return nil },
 	}
 	s := fleet.Settings{
 		URL: m.Database, Work: work, Schedule: schedule, Book: db, Concurrency: m.Concurrency, Tick: max(m.Tick, time.Second), Missing: m.Missing,
