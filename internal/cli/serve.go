@@ -63,7 +63,7 @@ func (a *app) serveCommand() *cobra.Command {
 			"says so; it judges them, keeps what opened and closed in the history (--db), tells people what changed (notices: in\n" +
 			"the settings file), moves rotations on, and serves health, metrics and a read-only API on a loopback port.\n\n" +
 			"It can be killed at any moment and goes on where it stood. On an interrupt it finishes what is under way and stops.\n" +
-			"The settings file, the ruleset and the exceptions are read again for each account: no restart is needed.",
+			"The settings file, the ruleset and the exceptions are read again once a minute: no restart is needed.",
 		Example: "  keyreeve serve\n" +
 			"  keyreeve serve --org --external-id 7f3a --schedule '0 6 * * *' --time-zone Europe/Berlin --jitter 1h\n" +
 			"  keyreeve serve --only rotations --rotate-profile keyreeve-rotate",
