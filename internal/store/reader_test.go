@@ -257,8 +257,8 @@ func TestOpenReader_saysWhyItCannotReadAFile(t *testing.T) {
 	foreign := write("")
 	file(t, foreign, `CREATE TABLE photos (id INTEGER)`)
 	for _, test := range []struct{ path, says, hint string }{
-		{changed(`INSERT INTO schema_version (version_id, is_applied) VALUES (99, 1)`), "its schema is 99, this program knows 7", "newer"},
-		{changed(`DELETE FROM schema_version WHERE version_id > 1`), "its schema is 1, this program reads 7", "copy it"},
+		{changed(`INSERT INTO schema_version (version_id, is_applied) VALUES (99, 1)`), "its schema is 99, this program knows 8", "newer"},
+		{changed(`DELETE FROM schema_version WHERE version_id > 1`), "its schema is 1, this program reads 8", "copy it"},
 		{write(""), "is empty", "--db"},
 		{write(strings.Repeat("this is no database. ", 100)), "is no database", "--db"},
 		{foreign, "is a database of another program", "--db"},
