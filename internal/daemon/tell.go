@@ -49,9 +49,9 @@ type Teller struct {
 // remindEvery is the least time between two looks at what falls due: reminders come by the day.
 const remindEvery = time.Hour
 
-// Tell is a handler of Work. What passes by while settings tell nobody counts as told: who turns notices on is not flooded with what is
-// old. Urgent are critical verdicts that opened, and
-// rotations that wait for a person; with the rest the outbox does not take them again.
+// Tell is a handler of Work. What passes by while settings tell nobody counts as told: who turns notices on is not flooded with
+// what is old. Urgent are critical verdicts that opened, and rotations that wait for a person; with the rest the outbox does not
+// take them again.
 func (t *Teller) Tell(ctx context.Context, urgent bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

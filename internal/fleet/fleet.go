@@ -115,8 +115,9 @@ type fleet struct {
 }
 
 // Run works as one machine of the fleet until ctx ends, and returns nil within ten seconds of that: what is under way has half
-// of them to end, deliveries of notices their own time, and is put back into the queue where it does not. A server that is away while it works is waited for. The
-// errors are those of the start: settings that make no sense, a server that cannot be reached, a database without a journal.
+// of them to end, deliveries of notices their own time, and is put back into the queue where it does not. A server that is away
+// while it works is waited for. The errors are those of the start: settings that make no sense, a server that cannot be reached,
+// a database without a journal.
 func Run(ctx context.Context, s Settings) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("settings of the fleet: %w", err)
