@@ -507,14 +507,17 @@ func (a *app) rotateWatchCommand() *cobra.Command {
 				return err
 			}
 			defer r.close()
-			for {
+			for said := ""; ; {
 				got, err := r.engine.Tick(ctx, args[0])
 				if err != nil && !errors.Is(err, rotate.ErrLost) {
 					return orNoRotation(err, args[0])
 				}
-				a.sayRotation(got)
+				if now := string(got.State) + got.Why; now != said { // what has not changed was said
+					a.sayRotation(got)
+					said = now
+				}
 				switch {
-				case got == nil || got.State.Over():
+				case got.State.Over():
 					return nil
 				case got.State == rotate.Held || got.State == rotate.Conflict:
 					return &exitError{ExitRefused, errors.New("it waits for a person\nhint: keyreeve rotate show " + got.ID)}
