@@ -9,6 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/collect"
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
+	"github.com/keyreeve/keyreeve/internal/history"
 	"github.com/keyreeve/keyreeve/internal/rule"
 )
 
@@ -24,11 +25,12 @@ type LiveOptions struct {
 	Evidence fact.Source // fact.Report or fact.Live
 	// Confirm reads the keys of failing users again; with fact.Report only, live evidence is of now anyway.
 	Confirm bool
-	// Known gives the id of a key that was read before, by its user and the second of its creation; empty where it is not known.
-	// A user all of whose failing keys are known is not read again: its findings are then as old as the report. nil: none is known.
-	Known func(user string, created fact.Time) string
+	// Known is what the history knows of the account. A user all of whose failing keys are known is not read again: its findings
+	// are then as old as the report. A report that is older than what the history knows has all users read again who fail, or about
+	// whom something is open: AWS gives out one report for four hours, and much may have been done since. nil: nothing is known.
+	Known *history.Known
 	// KnownIn gives Known for an account that shows only by being read; it takes the place of Known. nil: Known stands.
-	KnownIn func(ctx context.Context, account string) func(user string, created fact.Time) string
+	KnownIn func(ctx context.Context, account string) *history.Known
 	// KnownTags gives the tags of a user that were read before; nil where they were not. Watch reads those of users about whom
 	// something fails, or falls due, and that it does not know. They say whose a user is; nothing is judged by them, for
 	// what was read at another time judges nothing. nil: nobody asks for tags.
@@ -131,8 +133,9 @@ func (acc *account) count(users []fact.User) {
 
 // failing are the places of the users about whom something fails, or cannot be said, as the report has it; those left out whose
 // failing keys are all known, which get their ids.
-func failing(j *rule.Judge, s *fact.Snapshot, known func(user string, created fact.Time) string) []int {
+func failing(j *rule.Judge, s *fact.Snapshot, known *history.Known) []int {
 	var places []int
+	outdated := known.Outdates(&s.Evidence)
 	var scratch []rule.Judgement
 	for i := range s.Users {
 		u := &s.Users[i]
@@ -141,7 +144,7 @@ func failing(j *rule.Judge, s *fact.Snapshot, known func(user string, created fa
 		}
 		scratch = j.User(&s.Account, s.Evidence.Source, u, scratch[:0])
 		worth := slices.DeleteFunc(scratch, func(g rule.Judgement) bool { return !worthReading(&g) })
-		if len(worth) > 0 && (known == nil || !remembered(u, worth, known)) {
+		if len(worth) > 0 && (outdated || !remembered(u, worth, known)) || outdated && known.Open[u.Name] {
 			places = append(places, i)
 		}
 	}
@@ -149,7 +152,7 @@ func failing(j *rule.Judge, s *fact.Snapshot, known func(user string, created fa
 }
 
 // remembered gives the failing keys of u the ids that are known of them, and tells whether that are all.
-func remembered(u *fact.User, worth []rule.Judgement, known func(user string, created fact.Time) string) bool {
+func remembered(u *fact.User, worth []rule.Judgement, known *history.Known) bool {
 	ids := make(map[int]string, len(u.Keys))
 	for i := range worth {
 		g := &worth[i]
@@ -164,7 +167,7 @@ func remembered(u *fact.User, worth []rule.Judgement, known func(user string, cr
 		if !k.Created.Known() || twin {
 			return false
 		}
-		if ids[g.Key] = known(u.Name, k.Created); ids[g.Key] == "" {
+		if ids[g.Key] = known.Key(u.Name, k.Created); ids[g.Key] == "" {
 			return false
 		}
 	}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"time"
 
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/history"
@@ -34,6 +35,13 @@ func Observe(s *fact.Snapshot, opt Options) (*history.Observation, error) {
 		Users: acc.Users, Keys: acc.Keys, ActiveKeys: acc.ActiveKeys, Ages: ages,
 		Terms: Terms(opt.Ruleset),
 		Has:   func(user string) bool { return users[user] != nil },
+		Of: func(user string) time.Time {
+			u, made := users[user], s.Evidence.GeneratedAt
+			if s.Evidence.Source != fact.Report || !made.Known() || u != nil && (u.Confirmed || u.Root && !u.KeysRead) || slices.Contains(s.Gone, user) {
+				return a.AsOf
+			}
+			return made.Time()
+		},
 		Outside: func(id, user string) bool {
 			i := slices.IndexFunc(opt.Ruleset.Rules, func(r rule.Rule) bool { return r.ID == id })
 			return i >= 0 && users[user] != nil && opt.Ruleset.Rules[i].Scope.Holds(&s.Account, users[user]) == fact.No

@@ -2,7 +2,6 @@ package audit_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -106,25 +105,26 @@ func TestLive_doesNotReadAgainTheKeysThatAreKnown(t *testing.T) {
 	how := liveOptions(cloud, fact.Report, true)
 	first, err := audit.Live(t.Context(), r, how, options(t))
 	must(t, err)
-	ids := map[string]string{}
+	ids := map[history.KnownKey]string{}
 	for v := range first.Verdicts {
 		if v.Key != nil {
-			ids[v.User+v.Key.Created.String()] = v.Key.ID
+			ids[history.KnownKey{User: v.User, Created: v.Key.Created.Unix()}] = v.Key.ID
 		}
 	}
 	if len(ids) != 10 {
 		t.Fatalf("%d keys are known", len(ids))
 	}
-	how.Known = func(user string, created fact.Time) string { return ids[user+created.String()] }
 	for _, c := range []struct {
 		forget string
+		judged time.Time
 		reads  int
-	}{{"nobody", 0}, {"user-0003", 1}} {
+	}{{"nobody", time.Time{}, 0}, {"user-0003", time.Time{}, 1}, {"nobody", judgedAt.Add(time.Second), 10}} {
 		for k := range ids {
-			if strings.HasPrefix(k, c.forget) {
+			if k.User == c.forget {
 				delete(ids, k)
 			}
 		}
+		how.Known = &history.Known{Keys: ids, JudgedAt: c.judged}
 		cloud.ResetCalls()
 		again, err := audit.Live(t.Context(), r, how, options(t))
 		must(t, err)

@@ -250,9 +250,7 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 			}
 		}()
 		p.how.Seen = recorder(db, p.opt, &otherRules)
-		if p.confirm == confirmNew {
-			p.how.KnownIn = a.knownKeys(db)
-		}
+		p.how.KnownIn = a.known(db, p.confirm == confirmNew)
 		p.left = func(ctx context.Context, o *organization) error {
 			_, err := db.Leave(ctx, o.id, o.there, a.sys.Now())
 			return err
@@ -305,13 +303,19 @@ func recorder(db *store.DB, opt audit.Options, otherRules *atomic.Int64) func(ct
 	}
 }
 
-// knownKeys gives the ids of failing keys that the history knows. Where it cannot be read, none is known: that costs calls and
-// no truth.
-func (a *app) knownKeys(db *store.DB) func(ctx context.Context, account string) func(user string, created fact.Time) string {
-	return func(ctx context.Context, account string) func(user string, created fact.Time) string {
-		known, err := db.KnownKeys(ctx, account)
-		if err != nil && ctx.Err() == nil {
-			a.log().Warn("the keys that the history knows were not read", "account", account, "error", err)
+// known gives what the history knows of an account, its keys only if they are to count. Where it cannot be read, nothing is known:
+// then all who fail are read again, and what the history knows better it keeps.
+func (a *app) known(db *store.DB, keys bool) func(ctx context.Context, account string) *history.Known {
+	return func(ctx context.Context, account string) *history.Known {
+		known, err := db.Known(ctx, account)
+		if err != nil {
+			if ctx.Err() == nil {
+				a.log().Warn("what the history knows was not read", "account", account, "error", err)
+			}
+			return nil
+		}
+		if !keys {
+			known.Keys = nil
 		}
 		return known
 	}

@@ -115,6 +115,7 @@ func Confirm(ctx context.Context, r interface {
 	gone := map[int]bool{}
 	for i, place := range places {
 		u, a := &s.Users[place], answers[i]
+		u.Confirmed = a.err == nil
 		switch {
 		case isGone(a.err):
 			gone[place] = true

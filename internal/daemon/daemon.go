@@ -38,7 +38,7 @@ type Listing struct {
 type Store interface {
 	Observe(ctx context.Context, o *history.Observation) (history.Changes, error)
 	Leave(ctx context.Context, organization string, there []string, at time.Time) ([]history.Changes, error)
-	KnownKeys(ctx context.Context, account string) (func(user string, created fact.Time) string, error)
+	Known(ctx context.Context, account string) (*history.Known, error)
 	// KnownTags gives the tags of users that were read before, nil for others.
 	KnownTags(ctx context.Context, account string) (func(user string) map[string]string, error)
 	// JudgedAt is when each account was last judged, those that are gone left out.
@@ -78,7 +78,7 @@ func (w *Work) Collect(ctx context.Context, m *audit.Member) error {
 		return fmt.Errorf("read the rules: %w", err)
 	}
 	how := w.How
-	if how.Known, err = w.Store.KnownKeys(ctx, m.Account.ID); err != nil {
+	if how.Known, err = w.Store.Known(ctx, m.Account.ID); err != nil {
 		return err
 	}
 	if w.Owners != nil {

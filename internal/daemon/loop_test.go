@@ -272,6 +272,71 @@ func TestLoop_readsTheTagsOfUsersWhoFailOrWillOnce(t *testing.T) {
 	read("known", 0, 0, "ana", "bob")
 }
 
+// AWS gives out one report for four hours. What was found since it was made is not taken back by it.
+func TestLoop_anOlderReportTakesNothingBack(t *testing.T) {
+	c := newClock(morning)
+	cloud, members := company(t, 1)
+	acc := cloud.Accounts()[0]
+	year := morning.AddDate(-1, 0, 0)
+	for _, u := range []fakeaws.User{
+		{Name: "fixed", Created: year, Keys: []fakeaws.Key{{Created: morning.AddDate(0, 0, -200), LastUsed: morning}}},
+		{Name: "second", Created: year, Keys: []fakeaws.Key{{Created: morning.AddDate(0, 0, -10), LastUsed: morning}, {Created: morning.AddDate(0, 0, -9), LastUsed: morning, Inactive: true}}},
+		{Name: "leaver", Created: year, Keys: []fakeaws.Key{{Created: morning.AddDate(0, 0, -200), LastUsed: morning}}},
+	} {
+		if err := acc.AddUser(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, db := work(t, c, cloud, members)
+	var last history.Changes
+	w.Collected = func(_ *history.Observation, changes *history.Changes) { last = *changes }
+	read := func() {
+		t.Helper()
+		c.move(10 * time.Minute)
+		if err := w.Collect(t.Context(), &members[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read()
+	for _, u := range acc.Users() {
+		switch u.Name {
+		case "fixed":
+			must(t, acc.SetActive(u.Name, u.Keys[0].ID, false))
+		case "second":
+			must(t, acc.SetActive(u.Name, u.Keys[1].ID, true))
+		}
+	}
+	must(t, acc.DeleteUser("leaver"))
+	w.How.Evidence = fact.Live // somebody looks closely
+	read()
+	if len(last.Opened) == 0 || len(last.Closed) == 0 {
+		t.Fatalf("found %+v", last)
+	}
+	w.How.Evidence = fact.Report
+	for range 2 {
+		read()
+		if !last.Empty() {
+			t.Errorf("by the report of before: opened %+v, closed %+v", last.Opened, last.Closed)
+		}
+	}
+	open, err := db.History(t.Context(), store.HistoryFilter{Open: true, User: "second"})
+	if err != nil || len(open) != 1 || open[0].Rule != "multiple-active-keys" {
+		t.Errorf("open of second: %+v, %v", open, err)
+	}
+	c.move(4 * time.Hour)
+	read()
+	if !last.Empty() {
+		t.Errorf("by a new report: %+v", last)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLoop_startedAgainGoesOnWhereItStood(t *testing.T) {
 	c := newClock(morning)
 	cloud, members := company(t, 4)

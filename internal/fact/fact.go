@@ -70,6 +70,8 @@ type User struct {
 
 	Keys     []Key // in the order of the evidence; a list, for a user can hold more than two
 	KeysRead bool  // false: the keys could not be read, and an empty Keys says nothing
+	// Confirmed: the evidence is a credential report, and the keys were read again after it.
+	Confirmed bool
 	// KeysPresent is for live evidence of root, where AWS tells only that keys exist, not which.
 	// Elsewhere it stays Unknown and Keys answers.
 	KeysPresent Answer

@@ -76,13 +76,15 @@ type Observation struct {
 	ActiveKeys int
 	Ages       map[int]int // active keys by AgeStep of their age
 
-	Tags     func(user string) map[string]string // of a user, nil where they were not read; nil: none were
-	Has      func(user string) bool              // whether a user of that name exists; asked only where UsersRead
-	Outside  func(rule, user string) bool        // whether a rule is not meant for a user who exists; nil: none is
-	Terms    map[string]string                   // by the id of each rule of the ruleset: a digest of what it asks
-	Unjudged []string                            // ids of those rules that this evidence could not answer
-	Verdicts []finding.Verdict                   // failing, unknown and excepted ones
-	Due      []Due                               // passing ones that fail soon; nil: none was looked for
+	Tags func(user string) map[string]string // of a user, nil where they were not read; nil: none were
+	Has  func(user string) bool              // whether a user of that name exists; asked only where UsersRead
+	// Of is the instant of which is true what is said of a user. nil: At.
+	Of       func(user string) time.Time
+	Outside  func(rule, user string) bool // whether a rule is not meant for a user who exists; nil: none is
+	Terms    map[string]string            // by the id of each rule of the ruleset: a digest of what it asks
+	Unjudged []string                     // ids of those rules that this evidence could not answer
+	Verdicts []finding.Verdict            // failing, unknown and excepted ones
+	Due      []Due                        // passing ones that fail soon; nil: none was looked for
 }
 
 // Due is a verdict that passes, and fails from an instant on if nothing changes.
@@ -116,6 +118,10 @@ func (c *Changes) Empty() bool { return len(c.Opened)+len(c.Closed)+len(c.Change
 // Compare takes the open entries of the account and when it was last judged, and says what the observation changes.
 func Compare(open []Entry, last time.Time, now *Observation) Changes {
 	c := Changes{Account: now.Account, At: now.At}
+	stands := make(map[string]bool, len(open))
+	for i := range open {
+		stands[open[i].ID] = true
+	}
 	failing := map[string]*finding.Verdict{}
 	excepted := map[string]bool{}
 	unknown := map[[2]string]bool{} // rule and user
@@ -123,7 +129,9 @@ func Compare(open []Entry, last time.Time, now *Observation) Changes {
 		v := &now.Verdicts[i]
 		switch v.Status {
 		case finding.Fail:
-			failing[v.ID] = v
+			if stands[v.ID] || !now.outdated(v.User, last) {
+				failing[v.ID] = v
+			}
 		case finding.Excepted:
 			excepted[v.ID] = true
 		case finding.Unknown:
@@ -139,7 +147,7 @@ func Compare(open []Entry, last time.Time, now *Observation) Changes {
 			c.stillOpen(e, v, now)
 		case excepted[e.ID]:
 			c.close(e, last, now.At, Excepted)
-		case !now.judged(&e, unknown):
+		case !now.judged(&e, last, unknown):
 			if e.SeenAt.IsZero() {
 				c.Unseen = append(c.Unseen, e.ID)
 			}
@@ -162,12 +170,18 @@ func Compare(open []Entry, last time.Time, now *Observation) Changes {
 	return c
 }
 
+// outdated tells whether what is said of the user is older than what was said of it when the account was last judged: then it
+// opens and closes nothing.
+func (now *Observation) outdated(user string, last time.Time) bool {
+	return now.Of != nil && now.Of(user).Before(last)
+}
+
 // judged tells whether the observation can say anything of the entry. A rule that is gone is judged: it asks nothing.
-func (now *Observation) judged(e *Entry, unknown map[[2]string]bool) bool {
+func (now *Observation) judged(e *Entry, last time.Time, unknown map[[2]string]bool) bool {
 	if now.Terms[e.Rule] == "" {
 		return true
 	}
-	return now.UsersRead && !unknown[[2]string{e.Rule, e.User}] && !slices.Contains(now.Unjudged, e.Rule)
+	return now.UsersRead && !now.outdated(e.User, last) && !unknown[[2]string{e.Rule, e.User}] && !slices.Contains(now.Unjudged, e.Rule)
 }
 
 func (c *Changes) stillOpen(e Entry, v *finding.Verdict, now *Observation) {

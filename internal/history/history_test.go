@@ -159,6 +159,39 @@ func TestCompare_whatCouldNotBeJudgedStaysOpenAndKeepsWhenItWasSeen(t *testing.T
 	}
 }
 
+// AWS gives out one report for four hours: what it says of a user whom nobody read again may be older than what was found since.
+func TestCompare_evidenceThatIsOlderThanTheLastJudgementOpensAndClosesNothing(t *testing.T) {
+	l := newLife()
+	l.observe(seen(1, verdict("ci", "key-age-90", finding.Fail)))
+	o := seen(2, verdict("ops", "key-age-90", finding.Fail))
+	o.Of = func(user string) time.Time { return at(0) }
+	o.Has = func(user string) bool { return user == "ops" }
+	c := l.observe(o)
+	if !c.Empty() || !cmp.Equal(c.Unseen, []string{verdict("ci", "key-age-90", finding.Fail).ID}) {
+		t.Errorf("by a report of before: %+v", c)
+	}
+	o = seen(3, verdict("ops", "key-age-90", finding.Fail))
+	o.Of = func(user string) time.Time {
+		if user == "ops" { // read again
+			return at(3)
+		}
+		return at(0)
+	}
+	if c := l.observe(o); len(c.Opened) != 1 || c.Opened[0].User != "ops" || len(c.Closed) != 0 {
+		t.Errorf("one user read again: %+v", c)
+	}
+	o = seen(4, verdict("ops", "key-age-90", finding.Fail))
+	o.Of = func(string) time.Time { return at(4).Add(-time.Minute) }
+	if c := l.observe(o); len(c.Opened) != 0 || len(c.Closed) != 1 || c.Closed[0].User != "ci" || c.Closed[0].Why != history.Fixed {
+		t.Errorf("by a newer report: %+v", c)
+	}
+	o = seen(5)
+	o.Of, o.Terms = func(string) time.Time { return at(0) }, map[string]string{}
+	if c := l.observe(o); len(c.Closed) != 1 || c.Closed[0].Why != history.RuleChanged {
+		t.Errorf("a rule that is gone asks nothing of evidence: %+v", c)
+	}
+}
+
 func TestCompare_seenAgainIsNoNewOpening(t *testing.T) {
 	l := newLife()
 	v := verdict("ci", "key-age-90", finding.Fail)

@@ -60,6 +60,7 @@ type wireUser struct {
 	MFA              fact.Answer       `json:"mfa"`
 	Keys             []wireKey         `json:"keys,omitempty"`
 	KeysRead         bool              `json:"keys_read"`
+	Confirmed        bool              `json:"confirmed,omitempty"`
 	KeysPresent      fact.Answer       `json:"keys_present"`
 	Quarantine       fact.Answer       `json:"quarantine"`
 	Policies         []string          `json:"policies,omitempty"`
@@ -95,7 +96,7 @@ func toWire(s *fact.Snapshot) *wireSnapshot {
 		u := &s.Users[i]
 		w.Users[i] = wireUser{
 			u.Name, u.ARN, u.Path, u.ID, u.Root, u.Created.String(), u.Password, u.PasswordLastUsed.String(), u.MFA,
-			nil, u.KeysRead, u.KeysPresent, u.Quarantine, u.Policies, u.Tags, u.TagsRead,
+			nil, u.KeysRead, u.Confirmed, u.KeysPresent, u.Quarantine, u.Policies, u.Tags, u.TagsRead,
 		}
 		for _, k := range u.Keys {
 			w.Users[i].Keys = append(w.Users[i].Keys, wireKey{
@@ -124,7 +125,7 @@ func (w *wireSnapshot) snapshot() (*fact.Snapshot, error) {
 		s.Users[i] = fact.User{
 			Name: u.Name, ARN: u.ARN, Path: u.Path, ID: u.ID, Root: u.Root, Created: r.at(u.Created),
 			Password: u.Password, PasswordLastUsed: r.at(u.PasswordLastUsed), MFA: u.MFA,
-			KeysRead: u.KeysRead, KeysPresent: u.KeysPresent, Quarantine: u.Quarantine, Policies: u.Policies,
+			KeysRead: u.KeysRead, Confirmed: u.Confirmed, KeysPresent: u.KeysPresent, Quarantine: u.Quarantine, Policies: u.Policies,
 			Tags: u.Tags, TagsRead: u.TagsRead,
 		}
 		for _, k := range u.Keys {

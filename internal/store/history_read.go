@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -271,16 +272,20 @@ func (d *DB) KnownTags(ctx context.Context, account string) (func(user string) m
 	return func(user string) map[string]string { return known[user] }, err
 }
 
-// KnownKeys are the ids of the keys of open verdicts of the account, by user and the second of their creation.
-func (d *DB) KnownKeys(ctx context.Context, account string) (func(user string, created fact.Time) string, error) {
-	type key struct {
-		user    string
-		created int64
-	}
-	known := map[key]string{}
+// Known is what the history knows of the account.
+func (d *DB) Known(ctx context.Context, account string) (*history.Known, error) {
+	known := &history.Known{Keys: map[history.KnownKey]string{}, Open: map[string]bool{}}
 	err := d.read(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT user_name, key_created, key_id FROM verdicts
-			WHERE account = $1 AND closed_at IS NULL AND key_id <> '' AND key_created IS NOT NULL`, account)
+		var judged string
+		err := tx.QueryRowContext(ctx, `SELECT judged_at FROM accounts WHERE id = $1`, account).Scan(&judged)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		var rd reading
+		if known.JudgedAt = rd.at(judged); rd.err != nil {
+			return rd.err
+		}
+		rows, err := tx.QueryContext(ctx, `SELECT user_name, coalesce(key_created, ''), key_id FROM verdicts WHERE account = $1 AND closed_at IS NULL`, account)
 		if err != nil {
 			return err
 		}
@@ -290,18 +295,22 @@ func (d *DB) KnownKeys(ctx context.Context, account string) (func(user string, c
 			if err := rows.Scan(&user, &created, &id); err != nil {
 				return err
 			}
+			known.Open[user] = true
+			if created == "" || id == "" {
+				continue
+			}
 			at, err := instant(created)
 			if err != nil {
 				return fmt.Errorf("key %s of user %q: %w", id, user, err)
 			}
-			known[key{user, at.Unix()}] = id
+			known.Keys[history.KnownKey{User: user, Created: at.Unix()}] = id
 		}
 		return rows.Err()
 	})
 	if err != nil {
 		return nil, err
 	}
-	return func(user string, created fact.Time) string { return known[key{user, created.Unix()}] }, nil
+	return known, nil
 }
 
 // TrendFilter says which accounts and days a trend is about. Zero values do not limit.

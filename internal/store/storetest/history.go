@@ -301,10 +301,17 @@ func knowsKeys(t *testing.T, d *store.DB) {
 	o := judged(Account, 0, "ci", "ops")
 	o.Verdicts[0].Key.ID = "AKIAEXAMPLE"
 	observe(t, d, o)
-	known, err := d.KnownKeys(t.Context(), Account)
+	if nothing, err := d.Known(t.Context(), "999988887777"); err != nil || !nothing.JudgedAt.IsZero() || len(nothing.Open) > 0 {
+		t.Errorf("of an account that was never judged: %+v, %v", nothing, err)
+	}
+	found, err := d.Known(t.Context(), Account)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !found.JudgedAt.Equal(o.At) || !found.Open["ci"] || !found.Open["ops"] || found.Open["nobody"] {
+		t.Errorf("known: %+v", found)
+	}
+	known := found.Key
 	made := o.Verdicts[0].Key.Created
 	if id := known("ci", made.Add(time.Millisecond)); id != "AKIAEXAMPLE" {
 		t.Errorf("the key of ci: %q", id)
