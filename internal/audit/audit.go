@@ -139,7 +139,7 @@ func (b *book) weighAges(a *finding.Audit) {
 		e := acc.Evidence
 		made := e.MadeAt()
 		name := accountText(acc.Account)
-		if !b.ongoing && (e.Newest.Known() && e.Newest.Compare(now) > 0 || made.Known() && made.Compare(now) > 0) {
+		if !b.ongoing && (e.Newest.Known() && e.Newest.Unix() > now.Unix() || made.Known() && made.Unix() > now.Unix()) { // now is of whole seconds
 			ahead = append(ahead, name)
 		}
 		switch {

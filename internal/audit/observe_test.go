@@ -190,3 +190,17 @@ func spelled(a *finding.Audit) []string {
 	}
 	return out
 }
+
+// The instant judged at is of whole seconds, that of the reading is not.
+func TestLive_whatWasReadInTheSecondItIsJudgedAtIsNotAhead(t *testing.T) {
+	cloud := stamped(t, 3, 1)
+	how := liveOptions(cloud, fact.Live, false)
+	how.Now = func() time.Time { return judgedAt.Add(864 * time.Millisecond) }
+	opt := options(t)
+	opt.AsOf = time.Time{}
+	a, err := audit.Live(t.Context(), cloudReader(t, cloud), how, opt)
+	must(t, err)
+	if !a.AsOf.Equal(judgedAt) || len(a.Notes) > 0 {
+		t.Errorf("as of %v, notes %q", a.AsOf, a.Notes)
+	}
+}
