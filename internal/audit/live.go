@@ -26,8 +26,8 @@ type LiveOptions struct {
 	// Confirm reads the keys of failing users again; with fact.Report only, live evidence is of now anyway.
 	Confirm bool
 	// Known is what the history knows of the account. A user all of whose failing keys are known is not read again: its findings
-	// are then as old as the report. A report that is older than what the history knows has all users read again who fail, or about
-	// whom something is open: AWS gives out one report for four hours, and much may have been done since. nil: nothing is known.
+	// are then as old as the report. AWS gives out one report for four hours, and much may have been done since: where a report is
+	// older than what the history knows, users of whom the two differ are read again. nil: nothing is known.
 	Known *history.Known
 	// KnownIn gives Known for an account that shows only by being read; it takes the place of Known. nil: Known stands.
 	KnownIn func(ctx context.Context, account string) *history.Known
@@ -144,11 +144,25 @@ func failing(j *rule.Judge, s *fact.Snapshot, known *history.Known) []int {
 		}
 		scratch = j.User(&s.Account, s.Evidence.Source, u, scratch[:0])
 		worth := slices.DeleteFunc(scratch, func(g rule.Judgement) bool { return !worthReading(&g) })
-		if len(worth) > 0 && (outdated || !remembered(u, worth, known)) || outdated && known.Open[u.Name] {
+		if len(worth) > 0 && !remembered(u, worth, known) || outdated && !agrees(j, s, u, worth, known.Open[u.Name]) {
 			places = append(places, i)
 		}
 	}
 	return places
+}
+
+// agrees tells whether what fails about the user is what is open.
+func agrees(j *rule.Judge, s *fact.Snapshot, u *fact.User, worth []rule.Judgement, open map[string]bool) bool {
+	failing := 0
+	for i := range worth {
+		if worth[i].Status() != finding.Fail {
+			continue
+		}
+		if failing++; !open[j.Verdict(&s.Account, u, &worth[i]).ID] {
+			return false
+		}
+	}
+	return failing == len(open)
 }
 
 // remembered gives the failing keys of u the ids that are known of them, and tells whether that are all.

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -105,8 +106,12 @@ func TestLive_doesNotReadAgainTheKeysThatAreKnown(t *testing.T) {
 	how := liveOptions(cloud, fact.Report, true)
 	first, err := audit.Live(t.Context(), r, how, options(t))
 	must(t, err)
-	ids := map[history.KnownKey]string{}
+	ids, open := map[history.KnownKey]string{}, map[string]map[string]bool{}
 	for v := range first.Verdicts {
+		if open[v.User] == nil {
+			open[v.User] = map[string]bool{}
+		}
+		open[v.User][v.ID] = true
 		if v.Key != nil {
 			ids[history.KnownKey{User: v.User, Created: v.Key.Created.Unix()}] = v.Key.ID
 		}
@@ -114,22 +119,28 @@ func TestLive_doesNotReadAgainTheKeysThatAreKnown(t *testing.T) {
 	if len(ids) != 10 {
 		t.Fatalf("%d keys are known", len(ids))
 	}
+	later := judgedAt.Add(time.Second)
 	for _, c := range []struct {
-		forget string
-		judged time.Time
+		what   string
+		judged time.Time // by the history, at judgedAt by the report
+		change func()
 		reads  int
-	}{{"nobody", time.Time{}, 0}, {"user-0003", time.Time{}, 1}, {"nobody", judgedAt.Add(time.Second), 10}} {
-		for k := range ids {
-			if k.User == c.forget {
-				delete(ids, k)
-			}
-		}
-		how.Known = &history.Known{Keys: ids, JudgedAt: c.judged}
+	}{
+		{"all known", judgedAt, func() {}, 0},
+		{"an older report that says what is known", later, func() {}, 0},
+		{"a user who has another verdict by now", later, func() { open["user-0005"]["else"] = true }, 1},
+		{"the same of before the report", judgedAt, func() {}, 0},
+		{"a user of whom nothing is open by now", later, func() { delete(open, "user-0006") }, 2},
+		{"a user of whom nothing fails by the report", later, func() { open["user-0030"] = map[string]bool{"some": true} }, 3},
+		{"a key that is not known", judgedAt, func() { maps.DeleteFunc(ids, func(k history.KnownKey, _ string) bool { return k.User == "user-0003" }) }, 1},
+	} {
+		c.change()
+		how.Known = &history.Known{Keys: ids, Open: open, JudgedAt: c.judged}
 		cloud.ResetCalls()
 		again, err := audit.Live(t.Context(), r, how, options(t))
 		must(t, err)
 		if got, want := spelled(again), spelled(first); !slices.Equal(got, want) {
-			t.Errorf("forgetting %s: found %v, want %v", c.forget, got, want)
+			t.Errorf("%s: found %v, want %v", c.what, got, want)
 		}
 		reads := 0
 		for _, call := range cloud.Calls() {
@@ -138,7 +149,7 @@ func TestLive_doesNotReadAgainTheKeysThatAreKnown(t *testing.T) {
 			}
 		}
 		if reads != c.reads {
-			t.Errorf("forgetting %s: %d users were read again, want %d", c.forget, reads, c.reads)
+			t.Errorf("%s: %d users were read again, want %d", c.what, reads, c.reads)
 		}
 	}
 }

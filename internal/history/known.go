@@ -8,9 +8,9 @@ import (
 
 // Known is what the history knows of an account before it is read again. The zero value, and nil, know nothing.
 type Known struct {
-	JudgedAt time.Time           // when it was last judged; zero: never
-	Keys     map[KnownKey]string // ids of keys about which something is open
-	Open     map[string]bool     // users about whom something is open
+	JudgedAt time.Time                  // when it was last judged; zero: never
+	Keys     map[KnownKey]string        // ids of keys about which something is open
+	Open     map[string]map[string]bool // ids of open verdicts, by user
 }
 
 // KnownKey tells a key by what a report says of it.

@@ -274,7 +274,7 @@ func (d *DB) KnownTags(ctx context.Context, account string) (func(user string) m
 
 // Known is what the history knows of the account.
 func (d *DB) Known(ctx context.Context, account string) (*history.Known, error) {
-	known := &history.Known{Keys: map[history.KnownKey]string{}, Open: map[string]bool{}}
+	known := &history.Known{Keys: map[history.KnownKey]string{}, Open: map[string]map[string]bool{}}
 	err := d.read(ctx, func(tx *sql.Tx) error {
 		var judged string
 		err := tx.QueryRowContext(ctx, `SELECT judged_at FROM accounts WHERE id = $1`, account).Scan(&judged)
@@ -285,17 +285,20 @@ func (d *DB) Known(ctx context.Context, account string) (*history.Known, error) 
 		if known.JudgedAt = rd.at(judged); rd.err != nil {
 			return rd.err
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT user_name, coalesce(key_created, ''), key_id FROM verdicts WHERE account = $1 AND closed_at IS NULL`, account)
+		rows, err := tx.QueryContext(ctx, `SELECT id, user_name, coalesce(key_created, ''), key_id FROM verdicts WHERE account = $1 AND closed_at IS NULL`, account)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = rows.Close() }() // Err tells
 		for rows.Next() {
-			var user, created, id string
-			if err := rows.Scan(&user, &created, &id); err != nil {
+			var verdict, user, created, id string
+			if err := rows.Scan(&verdict, &user, &created, &id); err != nil {
 				return err
 			}
-			known.Open[user] = true
+			if known.Open[user] == nil {
+				known.Open[user] = map[string]bool{}
+			}
+			known.Open[user][verdict] = true
 			if created == "" || id == "" {
 				continue
 			}

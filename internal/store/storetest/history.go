@@ -308,7 +308,7 @@ func knowsKeys(t *testing.T, d *store.DB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !found.JudgedAt.Equal(o.At) || !found.Open["ci"] || !found.Open["ops"] || found.Open["nobody"] {
+	if !found.JudgedAt.Equal(o.At) || !found.Open["ci"][o.Verdicts[0].ID] || len(found.Open["ops"]) != 1 || len(found.Open) != 2 {
 		t.Errorf("known: %+v", found)
 	}
 	known := found.Key
