@@ -161,7 +161,8 @@ func metricsPage() string {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, kind, strings.Join(f.AllLabels(), ", "), f.Help)
 	}
-	b.WriteString("\nBeside them stand those of Go and of the operating system (`go_`, `process_`).\n")
+	b.WriteString("\nBeside them stand those of Go and of the operating system (`go_`, `process_`). Calls to AWS, parts of the work and these are\n" +
+		"those of one process: scrape each worker, which takes `serve --role worker --listen ADDRESS`. The rest is the same on all that share a database.\n")
 	return b.String()
 }
 

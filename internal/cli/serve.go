@@ -72,6 +72,9 @@ func (a *app) serveCommand() *cobra.Command {
 			if err := errors.Join(refuseEmptyFlags(c), f.check(c)); err != nil {
 				return asMisuse(err)
 			}
+			if f.role == roleWorker && !c.Flags().Changed("listen") {
+				f.listen = "none" // several may run on one machine
+			}
 			switch f.only {
 			case "":
 				return a.serve(c.Context(), &f)
@@ -87,7 +90,7 @@ func (a *app) serveCommand() *cobra.Command {
 	fs := c.Flags()
 	fs.Lookup("rotate-role").Usage = "`ARN` of a role to assume for rotating; with --org the NAME of a role in each account"
 	fs.StringVar(&f.only, "only", "", "serve only that `PART`: rotations")
-	fs.StringVar(&f.role, "role", roleAll, "what this machine does where --db is PostgreSQL: `ROLE` all, web (HTTP alone), worker (all but HTTP)")
+	fs.StringVar(&f.role, "role", roleAll, "what this machine does where --db is PostgreSQL: `ROLE` all, web (HTTP alone), worker (all the rest; HTTP only with --listen)")
 	fs.StringVar(&f.ruleset, "ruleset", "default", "built-in `NAME` or a file")
 	fs.StringVar(&f.exceptions, "exceptions", "", "accepted risks, a YAML `FILE`; those of the settings file hold too")
 	fs.StringVar(&f.evidence, "evidence", "report", "`KIND`: report, eight calls for the whole account; live, every user by calls of its own: for rules and accepted risks that name tags")
@@ -95,7 +98,7 @@ func (a *app) serveCommand() *cobra.Command {
 	fs.StringVar(&f.zone, "time-zone", "", "`ZONE` of the schedule, such as Europe/Berlin (default UTC)")
 	fs.StringVar(&f.jitter, "jitter", "", "spread the accounts over that `TIME` after the schedule, such as 1h")
 	fs.StringVar(&f.dueWithin, "due-within", "30d", "look that `TIME` ahead for what starts to fail, for reminders")
-	fs.StringVar(&f.listen, "listen", web.DefaultAddress, "`ADDRESS` to serve HTTP on; none for no HTTP")
+	fs.StringVar(&f.listen, "listen", web.DefaultAddress, "`ADDRESS` to serve HTTP on; none for no HTTP, as a worker without --listen")
 	fs.BoolVar(&f.sums, "metric-sums", false, "metrics of all accounts together: of thousands, each takes some twenty series")
 	fs.StringVar(&f.tick, "tick", "15s", "`TIME` between two looks at what is due")
 	fs.StringVar(&f.keepClosed, "keep-closed", "730d", "forget verdicts that closed before that `TIME`")
@@ -201,7 +204,7 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 			return nil, asMisuse(err)
 		}
 	}
-	if f.listen != "none" && f.role != roleWorker {
+	if f.listen != "none" {
 		if s.listen, err = (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen); err != nil {
 			return nil, misuse("--listen names another address, or none", "listen on %q: %v", f.listen, err)
 		}

@@ -168,6 +168,33 @@ func TestServe_theWebAloneNeedsNoCredentials(t *testing.T) {
 	}
 }
 
+// Without --listen a worker opens no port: several may run on one machine.
+func TestServe_aWorkerAnswersOnlyWhereItWasToldTo(t *testing.T) {
+	cloud, at := fakeaws.Demo(storyTime), postgres.URL(t)
+	told := serving(t, program(t, cloud, "serve", "--role", "worker", "--listen", "127.0.0.1:0", "--tick", "1s", "--db", at))
+	go func() { _, _ = io.Copy(io.Discard, told.stderr) }()
+	for page := ""; !strings.Contains(page, "keyreeve_part_ok") || !strings.Contains(page, "keyreeve_aws_requests_total"); { // until it has worked
+		var code int
+		if code, page = told.get(t, "/metrics", ""); code != http.StatusOK {
+			t.Fatalf("metrics: %d %s", code, page)
+		}
+	}
+	quiet := program(t, cloud, "serve", "--role", "worker", "--db", at)
+	pipe, err := quiet.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := quiet.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(pipe).ReadString('\n')
+	_ = quiet.Process.Kill()
+	_ = quiet.Wait()
+	if !strings.Contains(line, "serving; no HTTP") {
+		t.Errorf("without --listen a worker says %q", line)
+	}
+}
+
 // While it serves, a secret that goes away is told each time something is to be sent, and the channel comes back with it.
 func TestServe_aChannelThatCannotBeOpenedIsToldUntilItCan(t *testing.T) {
 	dir := t.TempDir()
