@@ -227,15 +227,16 @@ func TestServe_aChannelThatCannotBeOpenedIsToldUntilItCan(t *testing.T) {
 }
 
 // until reads the log until a line says that.
-func (s *served) until(t *testing.T, text string) {
+func (s *served) until(t *testing.T, text string) (said []string) {
 	t.Helper()
 	for {
 		line, err := s.stderr.ReadString('\n')
 		if err != nil {
 			t.Fatalf("it ended before it said %q: %v", text, err)
 		}
+		said = append(said, line)
 		if strings.Contains(line, text) {
-			return
+			return said
 		}
 	}
 }
@@ -257,7 +258,17 @@ func TestServe_aDatabaseThatIsAwayIsShownAndWaitedFor(t *testing.T) {
 	if err := server.Up(); err != nil {
 		t.Fatal(err)
 	}
-	s.until(t, "the server of the queue is back")
+	said := s.until(t, "the server of the queue is back")
+	for _, line := range said {
+		for _, part := range []string{"Elector", "Notifier", "producer:", "Maintenance", "river"} {
+			if strings.Contains(line, part) {
+				t.Errorf("the queue's own words are in the log: %s", line)
+			}
+		}
+	}
+	if back := said[len(said)-1]; !strings.Contains(back, "WARN") {
+		t.Errorf("who heard that the server is away does not hear that it is back: %s", back)
+	}
 	go func() { _, _ = io.Copy(io.Discard, s.stderr) }() // a full pipe would stop it
 	for code != http.StatusOK {                          // until each part was tried again
 		code, _ = s.get(t, "/readyz", "")

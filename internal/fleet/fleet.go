@@ -187,7 +187,7 @@ func (f *fleet) config() *river.Config {
 		queues[rotateQueue] = river.QueueConfig{MaxWorkers: f.Turns}
 	}
 	return &river.Config{
-		Logger:  slog.New(&above{f.log.Handler(), slog.LevelWarn}),
+		Logger:  slog.New(&muted{f.log.Handler()}),
 		Workers: workers, Queues: queues, PeriodicJobs: f.periodic(),
 		ErrorHandler: &troubles{f}, RetryPolicy: &backoff{f.work.Now},
 		FetchCooldown:               20 * time.Millisecond, // a machine takes what others leave without a pause
@@ -211,18 +211,17 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// above lets through what is of a level or above.
-type above struct {
-	slog.Handler
-	level slog.Level
+// muted makes River's own warnings and errors debug, and leaves out the rest: each of its parts tells each of its tries while the server
+// is away, of which locks tells once. What befalls a job is told by troubles.
+type muted struct{ slog.Handler }
+
+func (h *muted) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && h.Handler.Enabled(ctx, slog.LevelDebug)
 }
 
-func (h *above) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= h.level && h.Handler.Enabled(ctx, l)
+func (h *muted) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return h.Handler.Handle(ctx, r)
 }
-func (h *above) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &above{h.Handler.WithAttrs(attrs), h.level}
-}
-func (h *above) WithGroup(name string) slog.Handler {
-	return &above{h.Handler.WithGroup(name), h.level}
-}
+func (h *muted) WithAttrs(attrs []slog.Attr) slog.Handler { return &muted{h.Handler.WithAttrs(attrs)} }
+func (h *muted) WithGroup(name string) slog.Handler       { return &muted{h.Handler.WithGroup(name)} }

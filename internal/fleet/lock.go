@@ -153,9 +153,9 @@ func (l *locks) keep(ctx context.Context) {
 		l.health.Note(serverPart, err, l.now())
 		switch {
 		case err != nil && !cut:
-			l.log.Error("the server of the queue is away; waiting for it", "error", err)
+			l.log.Warn("the server of the queue is away; waiting for it", "error", err)
 		case err == nil && cut:
-			l.log.Info("the server of the queue is back")
+			l.log.Warn("the server of the queue is back") // heard by who heard that it went
 		}
 		cut = err != nil
 		select {
