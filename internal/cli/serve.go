@@ -228,7 +228,7 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	teller := &daemon.Teller{
 		Record: s.db, Standing: standing{s.db, ledger}, Outbox: s.db.Outbox(), Terms: terms.notices, Exceptions: terms.exceptions, Now: a.sys.Now,
 	}
-	senders := &daemon.Senders{Outbox: s.db.Outbox(), Channels: channels.now, Now: a.sys.Now, Random: rand.Float64}
+	senders := &daemon.Senders{Outbox: s.db.Outbox(), Channels: channels.now, Now: a.sys.Now, Random: rand.Float64, Log: a.log()}
 	work := &daemon.Work{
 		Store: s.db, List: list, Judge: terms.judge, Tell: teller.Tell, Send: senders.Send, Now: a.sys.Now, Wait: a.wait, Log: a.log(),
 		Health: &daemon.Health{},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -266,6 +267,10 @@ type Senders struct {
 	Now      func() time.Time
 	Random   func() float64
 	Marked   func(e notice.Entry, a notice.Attempt) // may be nil
+	Log      *slog.Logger                           // hears of channels that fail, and work again; may be nil
+
+	mu      sync.Mutex
+	failing map[string]notice.State // by channel, as the log heard it; none: it works
 }
 
 // Send is a handler of Work. A channel that cannot be opened does not stop the others, and is the error when they were served.
@@ -274,7 +279,39 @@ func (s *Senders) Send(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("open the channels of notices: %w", err)
 	}
-	sender := &notice.Sender{Outbox: s.Outbox, Channels: slices.Clone(channels), Now: s.Now, Random: s.Random, GiveUp: giveUp, Marked: s.Marked}
+	sender := &notice.Sender{Outbox: s.Outbox, Channels: slices.Clone(channels), Now: s.Now, Random: s.Random, GiveUp: giveUp, Marked: s.marked}
 	_, sent := sender.Tick(ctx)
 	return errors.Join(err, sent)
+}
+
+func (s *Senders) marked(e notice.Entry, a notice.Attempt) {
+	if s.Log != nil {
+		s.tell(e.Channel, &a)
+	}
+	if s.Marked != nil {
+		s.Marked(e, a)
+	}
+}
+
+// tell logs what is new about a channel, not each message: that it fails, that it costs messages, and that it works again.
+func (s *Senders) tell(channel string, a *notice.Attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.failing[channel]
+	switch {
+	case a.State == notice.Sent && was != "":
+		delete(s.failing, channel)
+		s.Log.Warn("the channel of notices works again", "channel", channel)
+		return
+	case a.State == notice.Sent || a.State == was || was == notice.GivenUp:
+		return
+	case a.State == notice.GivenUp:
+		s.Log.Warn("a notice is given up", "channel", channel, "why", a.Why)
+	default:
+		s.Log.Warn("a notice is not delivered; it is tried again", "channel", channel, "why", a.Why, "next", a.NextTry)
+	}
+	if s.failing == nil {
+		s.failing = map[string]notice.State{}
+	}
+	s.failing[channel] = a.State
 }
