@@ -107,6 +107,8 @@ func (e *Error) Hint() string {
 		return "use credentials of the management account or of a delegated administrator, or read this account alone, without --org"
 	case errors.Is(e.Kind, ErrUnavailable):
 		return "check the network, --region and --endpoint-url"
+	case errors.As(e.Err, new(*foreign)):
+		return "somebody else answers in the place of AWS: check --endpoint-url, --region and the proxy"
 	default:
 		return ""
 	}

@@ -114,8 +114,11 @@ func (m *meter) failed(ctx context.Context, err error) error {
 	}
 	if t.failed == warnAt && warnAt < m.retryer.MaxAttempts() && m.retryer.IsErrorRetryable(err) {
 		level, text := slog.LevelWarn, "AWS does not answer, trying again"
-		if errors.Is(kindOf(err), ErrThrottled) { // the daily bread of IAM, and up to one for each call
+		switch kind := kindOf(err); {
+		case errors.Is(kind, ErrThrottled): // the daily bread of IAM, and up to one for each call
 			level, text = slog.LevelInfo, "AWS is busy, trying again"
+		case errors.Is(kind, ErrUnusable):
+			text = "the answer of AWS is of no use, trying again"
 		}
 		m.log.LogAttrs(ctx, level, text,
 			slog.String("operation", actionOf(ctx)), slog.String("error", orDefault(apiCode(err), causeText(err))))

@@ -99,7 +99,7 @@ func TestReader_warnsAtTheSecondFailureOfACall(t *testing.T) {
 		{fakeaws.ErrorBefore, 2, []string{silent, "ServiceFailure"}},
 		{fakeaws.ErrorBefore, 9, []string{silent, "ServiceFailure"}},
 		{fakeaws.ResetBefore, 2, []string{silent, "EOF"}},
-		{fakeaws.Empty, 2, []string{silent, "HTTP 200 without XML"}},
+		{fakeaws.Empty, 2, []string{"the answer of AWS is of no use, trying again", "HTTP 200 without XML"}},
 		{fakeaws.Throttle, 2, nil}, // the daily bread of IAM: for --log-level info
 		{fakeaws.Deny, 2, nil},     // is not tried again
 	} {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,6 +240,34 @@ func TestStores_areReachedByARoleOfAnotherAccount(t *testing.T) {
 	}
 	if _, _, err := openParameters(t, near).ParameterValue(ctx, "/ci", 0); !errors.Is(err, fact.ErrNotFound) {
 		t.Errorf("near: %v, want %v", err, fact.ErrNotFound)
+	}
+}
+
+func TestStores_doNotRepeatWhatSomebodyElseRefuses(t *testing.T) {
+	for status, want := range map[int]int32{400: 1, 403: 1, 404: 1, 408: 3, 429: 3, 200: 3, 503: 3} {
+		var calls atomic.Int32
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			calls.Add(1)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "<html>nothing here</html>")
+		}))
+		set := storeSettings(server.URL)
+		set.MaxAttempts, set.BackoffCap = 3, time.Millisecond
+		for what, ask := range map[string]func() error{
+			"secret":    func() error { _, _, err := openSecrets(t, set).SecretVersions(t.Context(), "ci"); return err },
+			"parameter": func() error { _, _, err := openParameters(t, set).ParameterValue(t.Context(), "/ci", 0); return err },
+		} {
+			calls.Store(0)
+			err := ask()
+			if n := calls.Load(); n != want {
+				t.Errorf("HTTP %d: the %s was asked for %d times, want %d: %v", status, what, n, want, err)
+			}
+			var e *awsiam.Error
+			if want == 1 && (!errors.As(err, &e) || !strings.Contains(err.Error(), "without a JSON object: it holds text/html") || !strings.Contains(e.Hint(), "--endpoint-url")) {
+				t.Errorf("HTTP %d: %v", status, err)
+			}
+		}
+		server.Close()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -50,10 +51,29 @@ func speakJSON(stack *middleware.Stack) error {
 
 // wholeJSON wants a JSON object, of a refusal too.
 func wholeJSON(_ context.Context, status int, body []byte) error {
-	if status < 500 && (!bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) || !json.Valid(body)) {
-		return fmt.Errorf("HTTP %d without a JSON object", status)
+	if status >= 500 || bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) && json.Valid(body) {
+		return nil
 	}
-	return nil
+	form := "nothing"
+	if len(body) > 0 {
+		form = http.DetectContentType(body)
+	}
+	err := error(&foreign{status, form})
+	if status < 400 || status == http.StatusRequestTimeout || status == http.StatusTooManyRequests {
+		return err
+	}
+	return &givenUp{err} // who refuses once refuses again, whoever it is
+}
+
+// foreign is an answer in another form than that of AWS: of a proxy, or of another service. The answer itself is not kept: it may quote
+// what was sent.
+type foreign struct {
+	status int
+	form   string // such as text/html; charset=utf-8
+}
+
+func (f *foreign) Error() string {
+	return fmt.Sprintf("HTTP %d without a JSON object: it holds %s", f.status, f.form)
 }
 
 // sentence is a call of another service than IAM as its errors tell of it.
