@@ -251,6 +251,29 @@ func TestEncode_isAsTheSchemaSaysAndComesBack(t *testing.T) {
 	}
 }
 
+// A receiver would read null as never used.
+func TestEncode_leavesOutWhatIsNotKnown(t *testing.T) {
+	v := verdict(prod, "ci-deploy", "key-age-90", finding.High)
+	v.UserARN, v.Facts, v.Controls, v.Key.LastUsed = "", nil, nil, fact.Use{}
+	m := compose(t, routing(notice.Terms{Name: "a"}), []notice.Change{opened(v, now, nil)})[0]
+	body, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compiled(t).Validate(doc); err != nil {
+		t.Errorf("%s\n%v", body, err)
+	}
+	for _, name := range []string{"user_arn", "facts", "controls", "slot", "last_used_at", "last_used_service", "last_used_region", "never_used"} {
+		if bytes.Contains(body, []byte(`"`+name+`"`)) {
+			t.Errorf("it tells of %s: %s", name, body)
+		}
+	}
+}
+
 func TestEncode_refusesAnInstantThatHasNoFormInJSON(t *testing.T) {
 	v := verdict(prod, "a", "key-age-90", finding.High)
 	v.Since = fact.At(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))

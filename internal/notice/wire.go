@@ -60,7 +60,7 @@ type wireAccount struct {
 	OU        string `json:"ou"`
 }
 
-// wireVerdict has the names of a verdict in keyreeve.audit/1.
+// wireVerdict has the names of a verdict in keyreeve.audit/1. What a history does not keep of one is left out, for it is not known.
 type wireVerdict struct {
 	ID        string              `json:"id"`
 	Rule      string              `json:"rule"`
@@ -69,26 +69,26 @@ type wireVerdict struct {
 	Status    finding.Status      `json:"status"`
 	Severity  finding.Severity    `json:"severity"`
 	User      string              `json:"user"`
-	UserARN   string              `json:"user_arn"`
+	UserARN   string              `json:"user_arn,omitempty"`
 	Key       *wireKey            `json:"key"`
 	Message   string              `json:"message"`
-	Facts     map[string]any      `json:"facts"`
+	Facts     map[string]any      `json:"facts,omitempty"`
 	Since     *time.Time          `json:"since"`
 	Due       *time.Time          `json:"due"`
 	Remedy    finding.Remedy      `json:"remedy"`
-	Controls  map[string][]string `json:"controls"`
+	Controls  map[string][]string `json:"controls,omitempty"`
 	Exception *wireException      `json:"exception"`
 }
 
 type wireKey struct {
 	ID              string     `json:"id"`
-	Slot            *int       `json:"slot"`
+	Slot            *int       `json:"slot,omitempty"`
 	Active          bool       `json:"active"`
 	CreatedAt       *time.Time `json:"created_at"`
-	LastUsedAt      *time.Time `json:"last_used_at"`
-	LastUsedService string     `json:"last_used_service"`
-	LastUsedRegion  string     `json:"last_used_region"`
-	NeverUsed       *bool      `json:"never_used"` // null: the last use could not be read
+	LastUsedAt      *time.Time `json:"last_used_at,omitempty"`
+	LastUsedService string     `json:"last_used_service,omitempty"`
+	LastUsedRegion  string     `json:"last_used_region,omitempty"`
+	NeverUsed       *bool      `json:"never_used,omitempty"` // nil: the last use is not known
 }
 
 type wireRotation struct {
@@ -160,9 +160,6 @@ func wireOf(v *finding.Verdict) *wireVerdict {
 		ID: v.ID, Rule: v.Rule, Kind: v.Kind, Title: v.Title, Status: v.Status, Severity: v.Severity, User: v.User, UserARN: v.UserARN,
 		Message: v.Message, Facts: v.Facts, Since: stamp(v.Since), Due: stamp(v.Due), Remedy: v.Remedy, Controls: map[string][]string{},
 		Exception: wireExceptionOf(v.Exception),
-	}
-	if out.Facts == nil {
-		out.Facts = map[string]any{}
 	}
 	for _, c := range v.Controls {
 		out.Controls[c.Framework] = append(out.Controls[c.Framework], c.IDs...)
