@@ -41,6 +41,7 @@ const (
 	codeSerialization = "40001"
 	codeDeadlock      = "40P01"
 	codeBadValue      = "22023"
+	codeUnknownName   = "42704"
 	codeLockTimeout   = "55P03"
 	codePassword      = "28P01"
 	codeLogin         = "28000"
@@ -389,6 +390,16 @@ func (s *server) explain(doing string, err error) error {
 	}
 	problem := fmt.Sprintf("%s the journal %s", doing, s.name)
 	if errors.As(err, &said) {
+		if name := s.refusedParameter(said); name != "" {
+			what := "the parameter"
+			if said.Code == codeBadValue {
+				what = "a value of the parameter"
+			}
+			return &journal.InputError{
+				Problem: fmt.Sprintf("the URL of the database %s has %s %q, which PostgreSQL does not know", s.name, what, name),
+				Hint:    "such as sslmode, sslrootcert, sslcert, sslkey, connect_timeout, target_session_attrs, application_name, search_path",
+			}
+		}
 		if hint := hintOf(said.Code, s.config); hint != "" {
 			return &Error{Problem: problem, Hint: hint, Err: said}
 		}
@@ -401,6 +412,20 @@ func (s *server) explain(doing string, err error) error {
 		return &Error{Problem: problem, Hint: "is the server up, and reachable from here? once it is, the same command goes on", Err: why(err)}
 	}
 	return err
+}
+
+// refusedParameter is the parameter of the URL for which the server refused the session: what the client does not know is handed on to the
+// server, which takes its own settings there. Empty: it is about something else.
+func (s *server) refusedParameter(said *pgconn.PgError) string {
+	if said.SeverityUnlocalized != "FATAL" || said.Code != codeUnknownName && said.Code != codeBadValue {
+		return ""
+	}
+	for name := range s.config.RuntimeParams {
+		if strings.Contains(said.Message, `"`+name+`"`) {
+			return name
+		}
+	}
+	return ""
 }
 
 func hintOf(code string, c *pgx.ConnConfig) string {

@@ -276,6 +276,13 @@ func TestPostgres_saysWhatIsWrongWithTheServerAndNeverThePassword(t *testing.T) 
 			t.Errorf("%s: it tells the password", test.says)
 		}
 	}
+	for _, name := range []string{"sslmod", "statement_timeout"} {
+		_, err := Open(t.Context(), edit(func(u *url.URL) { u.RawQuery += "&" + name + "=" + url.QueryEscape(secret) }), Options{})
+		var e *journal.InputError
+		if !errors.As(err, &e) || !strings.Contains(e.Problem, `"`+name+`"`) || !strings.Contains(e.Hint, "sslmode") || strings.Contains(err.Error(), secret) {
+			t.Errorf("the parameter %s: got %v", name, err)
+		}
+	}
 	d := openAt(t, taken, Options{})
 	if name := d.Name(); strings.Contains(name, secret) || !strings.Contains(name, "postgres://keyreeve@127.0.0.1:") || d.Path() != "" {
 		t.Errorf("name %q, path %q", name, d.Path())
