@@ -31,6 +31,22 @@ func TestUnit_startsWhatThereIs(t *testing.T) {
 	}
 }
 
+// Exit 2 is also a database that is not up yet: the unit goes on trying.
+func TestUnit_neverGivesUp(t *testing.T) {
+	unit, err := os.ReadFile("docs/keyreeve.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nRestart=on-failure\n", "\nRestartSec=", "\nStartLimitIntervalSec=0\n"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if strings.Contains(string(unit), "RestartPrevent") {
+		t.Error("it stays down after some exit codes")
+	}
+}
+
 // A rule about a metric that is not there never fires.
 func TestAlerts_nameMetricsAndLabelsThatThereAre(t *testing.T) {
 	labels := map[string][]string{}
