@@ -89,6 +89,14 @@ func (a *app) openWritten(ctx context.Context) (*store.DB, error) {
 	return a.openStore(ctx)
 }
 
+// openNamed is openExisting for commands whose answer may be empty: none where --db names one is a mistake, not an answer.
+func (a *app) openNamed(ctx context.Context) (*store.DB, error) {
+	if a.global.db != "" {
+		return a.mustExist(ctx)
+	}
+	return a.openExisting(ctx)
+}
+
 // mustExist is openExisting for commands that make no sense without a journal.
 func (a *app) mustExist(ctx context.Context) (*store.DB, error) {
 	db, err := a.openExisting(ctx)

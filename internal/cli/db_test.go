@@ -85,6 +85,9 @@ func TestDB_copiesToAServerAndBackWithoutLoss(t *testing.T) {
 
 func TestDB_migrateMakesTheQueueOfAFleetToo(t *testing.T) {
 	server := postgres.URL(t)
+	if _, errs := keyreeve(t, 2, "runs", "--db", server); !strings.Contains(errs, "no journal at postgres://") {
+		t.Errorf("before: %s", errs)
+	}
 	keyreeve(t, 0, "db", "migrate", "--db", server)
 	if out, _ := keyreeve(t, 0, "db", "migrate", "--db", server); !strings.Contains(out, "up to date") {
 		t.Errorf("once more: %s", out)

@@ -106,7 +106,7 @@ func (a *app) listHistory(ctx context.Context, f *historyFlags) error {
 		filter.Limit = f.limit + 1
 	}
 	var found []history.Entry
-	db, err := a.openExisting(ctx)
+	db, err := a.openNamed(ctx)
 	if err != nil {
 		return err
 	}

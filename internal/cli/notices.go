@@ -70,7 +70,7 @@ func (a *app) listNotices(ctx context.Context, format string, limit int) error {
 		return misuse("use 0 for all", "--limit %d", limit)
 	}
 	var found []notice.Record
-	db, err := a.openExisting(ctx)
+	db, err := a.openNamed(ctx)
 	if err != nil {
 		return err
 	}

@@ -200,7 +200,7 @@ func (a *app) listRequests(ctx context.Context, format string, state rotate.Requ
 		return misuse("use pending, approved, denied, made or failed", "unknown state %q", state)
 	}
 	lines := []requestLine{}
-	db, err := a.openExisting(ctx)
+	db, err := a.openNamed(ctx)
 	if err != nil {
 		return err
 	}

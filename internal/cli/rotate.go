@@ -341,7 +341,7 @@ func (a *app) rotateListCommand() *cobra.Command {
 				return err
 			}
 			var list []rotate.Rotation
-			db, err := a.openExisting(c.Context())
+			db, err := a.openNamed(c.Context())
 			if err != nil {
 				return err
 			}

@@ -55,7 +55,7 @@ func (a *app) listRuns(ctx context.Context, format, account string, limit int) e
 		return misuse("an account id has twelve digits", "--account %q", account)
 	}
 	var runs []journal.Run
-	db, err := a.openExisting(ctx)
+	db, err := a.openNamed(ctx)
 	if err != nil {
 		return err
 	}

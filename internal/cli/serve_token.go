@@ -138,7 +138,7 @@ func (a *app) listTokens(ctx context.Context, format string) error {
 		return err
 	}
 	lines := []tokenLine{}
-	db, err := a.openExisting(ctx)
+	db, err := a.openNamed(ctx)
 	if err != nil {
 		return err
 	}
