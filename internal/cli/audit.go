@@ -243,16 +243,18 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 			return nil, err
 		}
 		defer func() { _ = db.Close() }()
-		var otherRules atomic.Int64
+		var kept recorded
 		defer func() {
-			if n := otherRules.Load(); n > 0 {
-				a.warn("in the history %s as rule-changed: ruleset %s does not ask what was asked before", closedVerdicts(n), p.opt.Ruleset.Name)
-			}
+			bar.stop()
+			a.tellRecorded(&kept, db.Name(), p.opt.Ruleset.Name)
 		}()
-		p.how.Seen = recorder(db, p.opt, &otherRules)
+		p.how.Seen = recorder(db, p.opt, &kept)
 		p.how.KnownIn = a.known(db, p.confirm == confirmNew)
 		p.left = func(ctx context.Context, o *organization) error {
-			_, err := db.Leave(ctx, o.id, o.there, a.sys.Now())
+			gone, err := db.Leave(ctx, o.id, o.there, a.sys.Now())
+			for i := range gone {
+				kept.add(&gone[i])
+			}
 			return err
 		}
 	}
@@ -273,6 +275,31 @@ func (a *app) judge(ctx context.Context, p *auditPlan) (*finding.Audit, error) {
 	return result, err
 }
 
+// recorded counts what the history was given, of many accounts at once.
+type recorded struct{ accounts, opened, closed, otherRules atomic.Int64 }
+
+func (r *recorded) add(c *history.Changes) {
+	r.accounts.Add(1)
+	r.opened.Add(int64(len(c.Opened)))
+	r.closed.Add(int64(len(c.Closed)))
+	for i := range c.Closed {
+		if c.Closed[i].Why == history.RuleChanged {
+			r.otherRules.Add(1)
+		}
+	}
+}
+
+// tellRecorded says what was kept, of a run that was broken off too.
+func (a *app) tellRecorded(kept *recorded, where, ruleset string) {
+	if a.global.quiet || kept.accounts.Load() == 0 {
+		return
+	}
+	a.say("recorded in %s: %d opened, %d closed", where, kept.opened.Load(), kept.closed.Load())
+	if n := kept.otherRules.Load(); n > 0 {
+		a.warn("in the history %s as rule-changed: ruleset %s does not ask what was asked before", closedVerdicts(n), ruleset)
+	}
+}
+
 func closedVerdicts(n int64) string {
 	if n == 1 {
 		return "1 verdict was closed"
@@ -280,8 +307,8 @@ func closedVerdicts(n int64) string {
 	return fmt.Sprintf("%d verdicts were closed", n)
 }
 
-// recorder keeps what is judged of an account in the history, and counts what that closed for other rules.
-func recorder(db *store.DB, opt audit.Options, otherRules *atomic.Int64) func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
+// recorder keeps what is judged of an account in the history, and counts what that changed.
+func recorder(db *store.DB, opt audit.Options, kept *recorded) func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
 	opt.Exceptions = opt.Exceptions.Fresh() // what the history matches is not what is reported
 	return func(ctx context.Context, s *fact.Snapshot, asOf time.Time) error {
 		opt := opt
@@ -294,10 +321,8 @@ func recorder(db *store.DB, opt audit.Options, otherRules *atomic.Int64) func(ct
 		if errors.Is(err, store.ErrOlder) {
 			return nil // somebody judged it meanwhile, and knows better
 		}
-		for i := range c.Closed {
-			if c.Closed[i].Why == history.RuleChanged {
-				otherRules.Add(1)
-			}
+		if err == nil {
+			kept.add(&c)
 		}
 		return err
 	}
