@@ -125,6 +125,7 @@ type service struct {
 	work   *daemon.Work
 	run    func(ctx context.Context) error // does the work; nil: this machine does none
 	queue  func() int                      // accounts that are due and not read yet
+	told   string                          // what it works on, for people
 	listen net.Listener                    // nil: no HTTP
 	sums   bool                            // metrics leave single accounts out
 	closes []func()
@@ -148,6 +149,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		where = "http://" + s.listen.Addr().String()
 	}
 	a.say("serving; %s; Ctrl-C stops", where)
+	a.say("%s", s.told)
 	g, ctx := errgroup.WithContext(ctx)
 	if s.run != nil {
 		g.Go(func() error { return s.run(ctx) })
@@ -216,14 +218,17 @@ func (a *app) service(ctx context.Context, f *serveFlags) (_ *service, err error
 	s.closes = append(s.closes, func() { _ = s.db.Close() })
 	if f.role == roleWeb { // it shows what others do, and asks nothing of AWS
 		s.work = &daemon.Work{Health: &daemon.Health{}}
+		s.told = "what others read into " + s.db.Name() + " is shown"
 		_, err := a.watchQueue(ctx, s)
 		return s, err
 	}
-	list, closeList, err := a.lister(ctx, f, terms)
+	list, of, closeList, err := a.lister(ctx, f, terms)
 	if err != nil {
 		return nil, err
 	}
 	s.closes = append(s.closes, closeList)
+	s.told = fmt.Sprintf("%s is read into %s, by the schedule next at %s; channels: %d",
+		of, s.db.Name(), schedule.Next(a.sys.Now()).Format(time.RFC3339), len(terms.tells.routing.Channels))
 	ledger := s.db.Ledger(store.Origin{})
 	teller := &daemon.Teller{
 		Record: s.db, Standing: standing{s.db, ledger}, Outbox: s.db.Outbox(), Terms: terms.notices, Exceptions: terms.exceptions, Now: a.sys.Now,
@@ -484,29 +489,29 @@ func (t *termsNow) exceptions(now time.Time) ([]finding.Exception, error) {
 	return t.tells.exceptions, err
 }
 
-// lister gives what lists the accounts: those of the organisation, or the one of the credentials.
-func (a *app) lister(ctx context.Context, f *serveFlags, terms *termsNow) (func(ctx context.Context) (daemon.Listing, error), func(), error) {
+// lister gives what lists the accounts: those of the organisation, or the one of the credentials. of names them.
+func (a *app) lister(ctx context.Context, f *serveFlags, terms *termsNow) (list func(ctx context.Context) (daemon.Listing, error), of string, closes func(), err error) {
 	set := a.settings(callsInAccount, f.rate)
 	if !f.org {
 		r, err := awsiam.Open(ctx, set)
 		if err != nil {
-			return nil, nil, err
+			return nil, "", nil, err
 		}
 		caller, err := r.Caller(ctx)
 		if err != nil {
 			r.Close()
-			return nil, nil, err
+			return nil, "", nil, err
 		}
 		m := audit.Member{
 			Account: fact.Account{ID: caller.Account.ID, Partition: caller.Account.Partition},
 			Open:    func(context.Context) (audit.Reader, func(), error) { return r, func() {}, nil },
 		}
-		return func(context.Context) (daemon.Listing, error) { return daemon.Listing{Members: []audit.Member{m}}, nil }, r.Close, nil
+		return func(context.Context) (daemon.Listing, error) { return daemon.Listing{Members: []audit.Member{m}}, nil }, "account " + caller.Account.ID, r.Close, nil
 	}
 	set.AssumeRate = f.assumeRate
 	members, err := awsiam.OpenMembers(ctx, set)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
 	return func(ctx context.Context) (daemon.Listing, error) {
 		opt, err := terms.judge(a.sys.Now())
@@ -519,7 +524,7 @@ func (a *app) lister(ctx context.Context, f *serveFlags, terms *termsNow) (func(
 		}
 		o.members = members
 		return daemon.Listing{Members: o.audited(), Organization: o.id, There: o.there, Notes: slices.Concat(o.absent, o.notes)}, nil
-	}, members.Close, nil
+	}, "the organisation of account " + members.Caller().Account.ID, members.Close, nil
 }
 
 // openChannels keeps the channels of the settings open while they stay as they are.

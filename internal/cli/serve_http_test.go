@@ -91,6 +91,7 @@ func TestServe_readsJudgesAndShowsAndStopsWhenInterrupted(t *testing.T) {
 		}
 	})
 	s := serving(t, again(token, "serve", "--listen", "127.0.0.1:0", "--tick", "1s"))
+	s.until(t, "account 111122223333 is read into "+filepath.Join(token.Dir, ".local/state/keyreeve/keyreeve.db")+", by the schedule next at 20")
 	<-reports
 	if code, _ := s.get(t, "/healthz", ""); code != http.StatusOK {
 		t.Errorf("healthz: %d", code)
@@ -161,6 +162,7 @@ func TestServe_theWebAloneNeedsNoCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := serving(t, cmd)
+	s.until(t, "what others read into postgres://")
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if code, body := s.get(t, path, ""); code != http.StatusOK {
 			t.Errorf("%s: %d %s", path, code, body)

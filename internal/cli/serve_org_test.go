@@ -18,6 +18,7 @@ func TestServe_whatLeftTheOrganisationIsSaidAndTheOthersAreRead(t *testing.T) {
 		"--accounts", "222200000001,999999999999", "--ou", "Root/Nowhere,Root/Workloads", "--exclude-accounts", "888888888888")
 	s := serving(t, cmd)
 	for _, said := range []string{
+		"the organisation of account 111122223333 is read into ",
 		"account 999999999999 is not in organisation", `has no unit \"Root/Nowhere\"`, "account 888888888888, which --exclude-accounts names", "account judged",
 	} {
 		s.until(t, said)
