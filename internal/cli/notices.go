@@ -44,8 +44,8 @@ func (a *app) noticesListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "What keyreeve serve has sent, and what waits",
-		Long: "list tells of the messages that keyreeve serve has put into the outbox, the last ones first: which channel, whether it\n" +
-			"was sent, what the channel answered, and when one that failed is tried again.",
+		Long: "list tells of the messages that keyreeve serve has put into the outbox, the last ones first: which channel, what about,\n" +
+			"whether it was sent, what the channel answered, and when one that failed is tried again; and how many wait.",
 		Example: "  keyreeve notices list\n  keyreeve notices list -o json --limit 0",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -70,6 +70,7 @@ func (a *app) listNotices(ctx context.Context, format string, limit int) error {
 		return misuse("use 0 for all", "--limit %d", limit)
 	}
 	var found []notice.Record
+	waiting := 0
 	db, err := a.openNamed(ctx)
 	if err != nil {
 		return err
@@ -79,9 +80,12 @@ func (a *app) listNotices(ctx context.Context, format string, limit int) error {
 		if found, err = db.Outbox().Notices(ctx, limit); err != nil {
 			return err
 		}
+		if waiting, err = db.Outbox().Waiting(ctx); err != nil {
+			return err
+		}
 	}
 	opt := a.reportOptions()
-	return a.writeStdout(func(w io.Writer) error { return report.WriteNotices(w, f, found, opt) })
+	return a.writeStdout(func(w io.Writer) error { return report.WriteNotices(w, f, found, waiting, opt) })
 }
 
 // testLimit is how long a test waits for its channel.

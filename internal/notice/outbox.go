@@ -67,6 +67,7 @@ type Attempt struct {
 type Record struct {
 	ID       string
 	Channel  string
+	Subject  string // of the message; empty where its body cannot be read
 	AddedAt  time.Time
 	NextTry  time.Time // zero once it is closed
 	State    State     // Sent or GivenUp; empty: it is to be delivered

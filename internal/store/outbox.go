@@ -193,7 +193,7 @@ func (o *Outbox) Mark(ctx context.Context, id string, a notice.Attempt) error {
 
 // Notices lists messages, those put in last first, at most limit (0: all).
 func (o *Outbox) Notices(ctx context.Context, limit int) ([]notice.Record, error) {
-	const query = `SELECT id, channel, added_at, next_at, coalesce(state, '') FROM notices ORDER BY added_at DESC, id LIMIT $1`
+	const query = `SELECT id, channel, added_at, next_at, coalesce(state, ''), body FROM notices ORDER BY added_at DESC, id LIMIT $1`
 	var out []notice.Record
 	err := o.d.read(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, query, bound(limit))
@@ -204,8 +204,12 @@ func (o *Outbox) Notices(ctx context.Context, limit int) ([]notice.Record, error
 		for rows.Next() {
 			var n notice.Record
 			var added, next string
-			if err := rows.Scan(&n.ID, &n.Channel, &added, &next, &n.State); err != nil {
+			var body []byte
+			if err := rows.Scan(&n.ID, &n.Channel, &added, &next, &n.State, &body); err != nil {
 				return err
+			}
+			if m, err := notice.Decode(body); err == nil { // the others are to be seen
+				n.Subject = m.Subject
 			}
 			var rd reading
 			n.AddedAt = rd.at(added)
@@ -228,6 +232,15 @@ func (o *Outbox) Notices(ctx context.Context, limit int) ([]notice.Record, error
 		return nil
 	})
 	return out, err
+}
+
+// Waiting counts the notices that are to be delivered yet.
+func (o *Outbox) Waiting(ctx context.Context) (int, error) {
+	var n int
+	err := o.d.read(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT count(*) FROM notices WHERE closed_at IS NULL`).Scan(&n)
+	})
+	return n, err
 }
 
 func attempts(ctx context.Context, tx *sql.Tx, id string) ([]notice.Attempt, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/fact"
 	"github.com/keyreeve/keyreeve/internal/finding"
 	"github.com/keyreeve/keyreeve/internal/history"
+	"github.com/keyreeve/keyreeve/internal/notice"
 	"github.com/keyreeve/keyreeve/internal/store"
 )
 
@@ -443,6 +444,33 @@ func prunes(t *testing.T, d *store.DB) {
 	}
 	if left, err := d.Outbox().Notices(t.Context(), 0); err != nil || (len(left) == 0) != (told[0].State != "") {
 		t.Errorf("of a notice in state %q are left: %+v, %v", told[0].State, left, err)
+	}
+}
+
+// What is listed of a message tells its subject; a body that is no message has none, and is listed.
+func noticesTold(t *testing.T, d *store.DB) {
+	m := notice.NewTest(notice.Terms{Name: "chat"}, start)
+	body, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = d.Outbox().Add(t.Context(), []notice.Entry{
+		{ID: "a", Channel: "chat", Covers: []string{"a"}, Body: body, AddedAt: start, NextTry: start},
+		{ID: "b", Channel: "chat", Covers: []string{"b"}, Body: []byte("x"), AddedAt: start, NextTry: start},
+		{ID: "c", Channel: "chat", Covers: []string{"c"}, Body: body, AddedAt: start, NextTry: start},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Outbox().Mark(t.Context(), "c", notice.Attempt{At: start, State: notice.Sent}); err != nil {
+		t.Fatal(err)
+	}
+	told, err := d.Outbox().Notices(t.Context(), 2)
+	if err != nil || len(told) != 2 || told[0].Subject != m.Subject || m.Subject == "" || told[1].Subject != "" {
+		t.Errorf("%+v, %v; want the subject %q of the first", told, err, m.Subject)
+	}
+	if n, err := d.Outbox().Waiting(t.Context()); err != nil || n != 2 {
+		t.Errorf("%d wait, %v; want 2", n, err)
 	}
 }
 

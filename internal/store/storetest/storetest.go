@@ -66,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"knows the tags that were read", knowsTags},
 		{"draws trends", drawsTrends},
 		{"forgets what is too old", prunes},
+		{"lists notices with their subjects", noticesTold},
 		{"lets many observe at once", manyObservers},
 		{"counts what there is", countsAll},
 		{"keeps what there is of tokens until they are revoked", keepsTokens},
