@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -120,8 +123,15 @@ func (a *app) listHistory(ctx context.Context, f *historyFlags) error {
 	if more {
 		found = found[:f.limit]
 	}
+	slices.SortStableFunc(found, worstFirst)
 	opt := a.reportOptions()
 	return a.writeStdout(func(w io.Writer) error { return report.WriteHistory(w, format, found, more, a.sys.Now(), opt) })
+}
+
+// worstFirst orders entries of one opening instant, which the store gives by id: by severity, account, user.
+func worstFirst(a, b history.Entry) int {
+	return cmp.Or(b.OpenedAt.Compare(a.OpenedAt), cmp.Compare(b.Severity.Rank(), a.Severity.Rank()),
+		strings.Compare(a.Account, b.Account), strings.Compare(a.User, b.User))
 }
 
 // trendFlags are the flags of `keyreeve trend`, as they were written.
