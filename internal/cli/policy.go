@@ -32,7 +32,7 @@ func (a *app) policyCommand() *cobra.Command {
 			"with the secrets and parameters that the settings file names, as far as they are in the same account.\n" +
 			"org is for the credentials that list an organisation's accounts and assume a role in each (--org-role);\n" +
 			"keyreeve org setup makes these roles, with the policies of the other modes.\n" +
-			"notify is for the channels of the settings file that are in AWS; it is empty where there is none.\n" +
+			"notify is for the channels of the settings file that are in AWS; exit code 2 where there is none.\n" +
 			"sts:GetCallerIdentity is called too and needs no permission.",
 		Example: "  keyreeve iam-policy --for audit > keyreeve-audit.json\n" +
 			"  keyreeve iam-policy --for remediate > keyreeve-remediate.json\n" +
@@ -163,13 +163,17 @@ func (a *app) notifyPolicy() (role.Document, error) {
 	if err != nil {
 		return role.Document{}, asMisuse(err)
 	}
-	return role.Document{Version: "2012-10-17", Statement: channelStatements(set)}, nil
+	out := role.Document{Version: "2012-10-17", Statement: channelStatements(set)}
+	if len(out.Statement) == 0 { // which AWS takes for no policy
+		return role.Document{}, misuse("docs/notices.md shows the kinds sns, eventbridge and securityhub; the others need no permission", "the settings name no channel in AWS")
+	}
+	return out, nil
 }
 
 // channelStatements are what the channels in AWS need, for each that the settings name. What a role reaches needs only the
 // right to assume it.
 func channelStatements(set *config.Config) []role.Statement {
-	out := []role.Statement{}
+	var out []role.Statement
 	for i, c := range set.Notices().Channels {
 		if c.AWS == nil {
 			continue
