@@ -248,7 +248,7 @@ func (d *dbCheckDoc) text(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "  schema %d; %s\n", one.Version, state)
 		for _, t := range one.Tables {
-			fmt.Fprintf(&b, "  %-14s %9d rows  %s\n", t.Name, t.Rows, t.SHA256[:16])
+			fmt.Fprintf(&b, "  %-15s %9d rows  %s\n", t.Name, t.Rows, t.SHA256[:16])
 		}
 	}
 	if d.Same != nil && *d.Same {

@@ -140,7 +140,7 @@ func (a *app) checkWriter(ctx context.Context, f writerFlags, user string) []che
 	_, err = w.Quarantined(ctx, caller.Account.Partition)
 	checks = append(checks, check{name: "iam:ListEntitiesForPolicy", told: "users with an exposed key", err: err})
 	keys, err := w.Keys(ctx, user)
-	checks = append(checks, check{name: "iam:ListAccessKeys", told: fmt.Sprintf("%d keys of %q", len(keys), user), err: err})
+	checks = append(checks, check{name: "iam:ListAccessKeys", told: fmt.Sprintf("%s of %q", counted(len(keys), "key"), user), err: err})
 	if len(keys) > 0 {
 		use, err := w.LastUse(ctx, keys[0].ID)
 		checks = append(checks, check{name: "iam:GetAccessKeyLastUsed", told: "last use of a key: " + use.At.String(), err: err})
@@ -197,7 +197,7 @@ func (a *app) checkAccount(ctx context.Context, r *awsiam.Reader) []check {
 	has, err := r.RootHasKeys(ctx)
 	add("iam:GetAccountSummary", "root has keys: "+fact.YesNo(has).String(), err)
 	exposed, err := r.Quarantined(ctx, caller.Account.Partition)
-	add("iam:ListEntitiesForPolicy", fmt.Sprintf("%d users with an exposed key", len(exposed)), err)
+	add("iam:ListEntitiesForPolicy", counted(len(exposed), "user")+" with an exposed key", err)
 	checks = append(checks, a.checkReport(ctx, r))
 
 	first, err := firstUser(ctx, r)
@@ -241,16 +241,23 @@ func checkUser(ctx context.Context, r *awsiam.Reader, user string) []check {
 		return checks
 	}
 	keys, err := r.Keys(ctx, user)
-	checks = append(checks, check{name: names[0], told: fmt.Sprintf("%d keys of %q", len(keys), user), err: err})
+	checks = append(checks, check{name: names[0], told: fmt.Sprintf("%s of %q", counted(len(keys), "key"), user), err: err})
 	password, err := r.Password(ctx, user)
 	checks = append(checks, check{name: names[1], told: "console password of " + fmt.Sprintf("%q: %s", user, password), err: err})
 	tags, err := r.Tags(ctx, user)
-	checks = append(checks, check{name: names[2], told: fmt.Sprintf("%d tags of %q", len(tags), user), err: err})
+	checks = append(checks, check{name: names[2], told: fmt.Sprintf("%s of %q", counted(len(tags), "tag"), user), err: err})
 	if len(keys) == 0 {
 		return append(checks, check{name: names[3], told: fmt.Sprintf("not tried: %q has no key", user), idle: true})
 	}
 	use, err := r.LastUse(ctx, keys[0].ID)
 	return append(checks, check{name: names[3], told: "last use of a key: " + use.At.String(), err: err})
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // errEnough stops the listing of users after the first page.

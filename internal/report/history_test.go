@@ -116,7 +116,7 @@ func TestTrend_aSilentMonthIsOneLine(t *testing.T) {
 	if err := report.WriteTrend(&b, report.Text, days, "all accounts", report.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\n2026-10-24 to 2026-11-02  nothing was judged", "\n2026-11-03     1,200", "\n2026-11-04 to 2026-11-21  nothing was judged", "\n2026-11-22     1,200"} {
+	for _, want := range []string{"\n2026-10-24  to 2026-11-02: nothing was judged", "\n2026-11-03     1,200", "\n2026-11-04  to 2026-11-21: nothing was judged", "\n2026-11-22     1,200"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in:\n%s", want, &b)
 		}

@@ -116,10 +116,11 @@ func (t *runText) trend(points []history.Point, of string) {
 			if i+step < n && points[i+step].Accounts == 0 {
 				continue
 			}
+			what := "nothing was judged in the month before"
 			if blank != day {
-				day = blank + " to " + day
+				what = "to " + day + ": " + what
 			}
-			t.put(day + "  " + t.style(faint, "nothing was judged in the month before") + "\n")
+			t.put(blank + "  " + t.style(faint, what) + "\n")
 			blank = ""
 			continue
 		}
