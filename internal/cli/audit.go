@@ -65,9 +65,10 @@ func (a *app) auditCommand() *cobra.Command {
 			"credential reports given: a CSV as AWS makes it, or the JSON reply of\n" +
 			"aws iam get-credential-report, gzip or not. A directory is read for *.csv and *.json (and those\n" +
 			"with .gz), - is standard input. Several reports are several accounts.\n\n" +
-			"Live, it asks for the credential report (two calls for the whole account), then reads the keys\n" +
-			"of failing users again, so that findings carry key ids, and keys that were deactivated or\n" +
-			"deleted since the report are not reported.\n\n" +
+			"Live, it asks for the credential report: eight calls for the whole account, nine where AWS has to\n" +
+			"make the report first or leaves root out of it. Then it reads the keys of failing users again, one\n" +
+			"call each, so that findings carry key ids, and keys that were deactivated or deleted since the\n" +
+			"report are not reported.\n\n" +
 			"With --org it audits every account of an organisation as one, by a role in each, which keyreeve org\n" +
 			"setup makes. An account that lets nobody in is a gap and exit 4, never a clean account, and the rest\n" +
 			"is whole. A run that was broken off goes on with --resume.",
@@ -103,7 +104,7 @@ func (a *app) auditCommand() *cobra.Command {
 	fs.StringVar(&f.framework, "framework", "", "add a scoreboard per control of the framework `NAME`, such as cis-5.0")
 	fs.StringVar(&f.dueWithin, "due-within", "", "also list what starts to fail in that `TIME`, such as 14d, soonest first")
 	fs.BoolVar(&f.all, "all", false, "also print passing verdicts")
-	fs.StringVar(&f.evidence, "evidence", "report", "`KIND`: report, two calls for the whole account; live, every user by calls of its own")
+	fs.StringVar(&f.evidence, "evidence", "report", "`KIND`: report, eight calls for the whole account; live, every user by calls of its own")
 	fs.StringVar(&f.confirm, "confirm", "flagged", "`WHOM` to read again after the report, so that findings are of now: flagged; new, those whose failing keys the history does not know (with --record); never")
 	fs.StringVar(&f.maxAge, "max-evidence-age", "", "evidence older than `TIME`, such as 24h, makes the audit incomplete (default: warn above 4h)")
 	fs.StringVar(&f.failOn, "fail-on", "low", "exit with 3 from this `SEVERITY` on: low, medium, high, critical, never")

@@ -178,7 +178,7 @@ func (a *app) root() *cobra.Command {
 		Use:   "keyreeve",
 		Short: "See, judge, fix and prove the state of AWS IAM access keys",
 		Long: "keyreeve judges the access keys of AWS accounts by documented rules: from credential reports on disk,\n" +
-			"or live with two calls for a whole account.",
+			"or live with eight calls for a whole account and one for each failing user.",
 		Example: "  keyreeve demo                                  # the whole story, no AWS account needed\n" +
 			"  keyreeve audit                                 # the account of your credentials\n" +
 			"  keyreeve audit report.csv -o html=keys.html    # a credential report on disk\n" +
