@@ -223,10 +223,10 @@ func told(s *fact.Snapshot, opt Options, known func(user string) map[string]stri
 	if err != nil {
 		return nil, err
 	}
-	var users []string
+	users := map[string]bool{}
 	add := func(user string) {
-		if user != fact.RootName && !slices.Contains(users, user) && o.Tags(user) == nil && known(user) == nil {
-			users = append(users, user)
+		if user != fact.RootName && o.Tags(user) == nil && known(user) == nil {
+			users[user] = true
 		}
 	}
 	for i := range o.Verdicts {
@@ -237,7 +237,7 @@ func told(s *fact.Snapshot, opt Options, known func(user string) map[string]stri
 	for i := range o.Due {
 		add(o.Due[i].User)
 	}
-	return users, nil
+	return slices.Sorted(maps.Keys(users)), nil
 }
 
 // memberError is what kept an account from being read at all.
